@@ -1,0 +1,242 @@
+//! What a backend implements, and nothing more: it moves bytes, loads programs and runs commands.
+//!
+//! A backend may assume that its caller (the safe handles in [`crate::device`]) has checked every range, that a
+//! buffer is freed only when nothing pending uses it, and that kernels have been verified and legalised against
+//! [`RawDevice::info`]. It must not know tensors. It must never panic and never block in `submit`.
+
+use crate::{Result, info::DeviceInfo, ir, op};
+use serde::{Deserialize, Serialize};
+use std::{sync::Arc, task::Waker, time::Duration};
+
+/// `Send + Sync`, except in a browser, where there is one thread.
+#[cfg(not(target_arch = "wasm32"))]
+pub trait MaybeSendSync: Send + Sync {}
+#[cfg(not(target_arch = "wasm32"))]
+impl<T: Send + Sync + ?Sized> MaybeSendSync for T {}
+/// `Send + Sync`, except in a browser, where there is one thread.
+#[cfg(target_arch = "wasm32")]
+pub trait MaybeSendSync {}
+#[cfg(target_arch = "wasm32")]
+impl<T: ?Sized> MaybeSendSync for T {}
+
+/// A way to reach chips: `"cpu"`, `"opencl"`, a vendor's plugin.
+pub trait Driver: MaybeSendSync {
+    /// The name that stands before the colon in a device id.
+    fn name(&self) -> &str;
+    /// Every device, in a stable order. `Err(NoDriver)` when the run-time library is missing; a device that
+    /// cannot be used is an `Err` in its place and hides no other.
+    fn devices(&self) -> Result<Vec<Result<DeviceInfo>>>;
+    /// Opens a device. Every call gives an independent handle: losing one does not lose another.
+    fn open(&self, ordinal: u32) -> Result<Arc<dyn RawDevice>>;
+}
+
+/// A buffer, as a backend names it. Never zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RawBuffer(pub u64);
+/// A loaded program, as a backend names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RawProgram(pub u64);
+/// A recorded list of commands, as a backend names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RawList(pub u64);
+
+/// A point in a queue. Tickets rise per queue; one complete means all before it on that queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The queue.
+    pub queue: u32,
+    /// Rises by at least one per submission.
+    pub value: u64,
+}
+
+/// Where a buffer lives and who may touch it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Memory {
+    /// Read and written by commands only.
+    Device,
+    /// Written by the host, read by Copy.
+    Upload,
+    /// Written by Copy, read by the host.
+    Readback,
+}
+
+/// A part of a buffer, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Range {
+    /// The buffer.
+    pub buffer: RawBuffer,
+    /// First byte.
+    pub offset: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// One step of work, in order within its submission: each sees the writes of those before it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Copies bytes. Both ranges have the same length and do not overlap; offsets and length are multiples of
+    /// `limits.copy_align` (hal completes odd edges).
+    Copy {
+        /// From.
+        src: Range,
+        /// To.
+        dst: Range,
+    },
+    /// Repeats a 32-bit little-endian word; offset and length are multiples of 4.
+    Fill {
+        /// To.
+        dst: Range,
+        /// The word.
+        word: u32,
+    },
+    /// Runs a loaded kernel or graph.
+    Launch {
+        /// What to run.
+        program: RawProgram,
+        /// Workgroups per dimension, none zero, each within `limits.max_groups`. `[1, 1, 1]` for a graph.
+        groups: [u32; 3],
+        /// One range per buffer parameter, in order; offsets are multiples of `limits.binding_align`. For a graph:
+        /// its inputs, then its outputs, then its workspace.
+        bindings: Vec<Range>,
+        /// The scalar parameters, packed by [`ir::Kernel::scalar_layout`].
+        scalars: Vec<u8>,
+    },
+}
+
+/// What a program is made from.
+#[derive(Debug, Clone, Copy)]
+pub enum Module<'a> {
+    /// A legalised kernel.
+    Kernel(&'a ir::Kernel),
+    /// Standard operations with concrete shapes; one operation is a graph of one node.
+    Graph(&'a op::Graph),
+}
+
+impl Module<'_> {
+    /// The name for messages and traces.
+    pub fn name(&self) -> &str {
+        match self {
+            Module::Kernel(k) => &k.name,
+            Module::Graph(g) => &g.name,
+        }
+    }
+}
+
+/// What `load` gives back.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The handle for `Launch`.
+    pub program: RawProgram,
+    /// Bytes that make the next load of the same module on the same device and driver fast; empty when the
+    /// backend has none.
+    pub binary: Vec<u8>,
+    /// What the program needs.
+    pub resources: Resources,
+}
+
+/// What a loaded program needs at a launch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Bytes of workspace (bound last, for graphs).
+    pub workspace: u64,
+    /// Bytes of workgroup memory, where known.
+    pub shared: u32,
+    /// Registers per lane, where known.
+    pub registers: Option<u32>,
+    /// Subgroup size the program was compiled for, where known.
+    pub subgroup: Option<u32>,
+}
+
+/// Work for one queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Submission<'a> {
+    /// The queue, below `limits.queues`.
+    pub queue: u32,
+    /// Tickets of this device that must be complete first.
+    pub after: &'a [Ticket],
+    /// What to do.
+    pub work: Work<'a>,
+    /// Asks for a time span per command, where the device has a clock.
+    pub profile: bool,
+}
+
+/// Commands, or a recorded list of them.
+#[derive(Debug, Clone, Copy)]
+pub enum Work<'a> {
+    /// Commands, in order.
+    Commands(&'a [Command]),
+    /// A recorded list.
+    List(RawList),
+}
+
+/// Time of one command on the device's clock, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// Begin.
+    pub begin: u64,
+    /// End.
+    pub end: u64,
+}
+
+/// What is known of finished work.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Completion {
+    /// One span per command, in order; empty when not asked for or without a clock. Kept until first collected.
+    pub spans: Vec<Span>,
+}
+
+/// One opened device. All methods may be called from several threads at once.
+pub trait RawDevice: MaybeSendSync {
+    /// Identity, memory, limits, features, arithmetic: probed data that does not change while it is open.
+    fn info(&self) -> &DeviceInfo;
+
+    /// Allocates at least `bytes` (never zero) bytes, contents undefined.
+    fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer>;
+
+    /// Frees a buffer. hal calls it only when nothing pending uses it.
+    fn free(&self, buffer: RawBuffer);
+
+    /// Writes into `Upload` memory that no pending work uses.
+    fn host_write(&self, buffer: RawBuffer, at: u64, from: &[u8]) -> Result<()>;
+
+    /// Reads `Readback` memory that no pending work uses.
+    fn host_read(&self, buffer: RawBuffer, at: u64, to: &mut [u8]) -> Result<()>;
+
+    /// Would `load` take this graph? Cheap: the planner asks it often. `Err(Unsupported)` says why not.
+    fn accepts(&self, graph: &op::Graph) -> Result<()> {
+        Err(crate::Error::unsupported(format!("graph {}", graph.name), "this device takes kernels only"))
+    }
+
+    /// Compiles a module. `cached` is what an earlier `Loaded::binary` said; a backend that cannot use it
+    /// compiles afresh.
+    fn load(&self, module: &Module<'_>, cached: Option<&[u8]>) -> Result<Loaded>;
+
+    /// Drops a program that no pending work uses.
+    fn unload(&self, program: RawProgram);
+
+    /// Records commands for repeated submission. `Unsupported`: hal replays them.
+    fn record(&self, commands: &[Command]) -> Result<RawList> {
+        let _ = commands;
+        Err(crate::Error::unsupported("recording", "this device replays commands"))
+    }
+
+    /// Drops a recorded list that no pending work uses.
+    fn release(&self, list: RawList) {
+        let _ = list;
+    }
+
+    /// Queues work and returns at once. Work of one queue runs in order.
+    fn submit(&self, work: &Submission<'_>) -> Result<Ticket>;
+
+    /// Waits for a ticket; a zero timeout polls. `None`: still pending. Waiting twice is legal.
+    fn wait(&self, ticket: Ticket, timeout: Duration) -> Result<Option<Completion>>;
+
+    /// Wakes `waker` when the ticket is complete. `false`: the device has no such means and hal polls.
+    fn notify(&self, ticket: Ticket, waker: Waker) -> bool {
+        let _ = (ticket, waker);
+        false
+    }
+
+    /// Gives unused memory that a layer holds back to the driver.
+    fn trim(&self) {}
+}

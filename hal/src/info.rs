@@ -1,0 +1,291 @@
+//! What a device is and can do: probed, typed, serialisable.
+//!
+//! Nothing here is inferred from a vendor's name. A capability that is not listed is not used.
+
+use crate::DType;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything known about a device before the first kernel runs on it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceInfo {
+    /// How to ask for it: `"cpu"`, `"opencl:0"`.
+    pub id: String,
+    /// The driver's name.
+    pub backend: String,
+    /// Who it is.
+    pub identity: Identity,
+    /// What sort of thing it is; `auto` ranks by it.
+    pub class: DeviceClass,
+    /// Parallel units as the driver counts them (cores, SMs, CUs).
+    pub units: u32,
+    /// Memory.
+    pub memory: MemoryInfo,
+    /// Per element type: what may be done with it.
+    pub types: BTreeMap<DType, TypeSupport>,
+    /// Features beyond the core language.
+    pub features: BTreeSet<Feature>,
+    /// Matrix-fragment shapes that the device multiplies natively.
+    pub fragments: Vec<FragmentShape>,
+    /// Subgroups; `None` when the device has none to show.
+    pub subgroups: Option<Subgroups>,
+    /// Limits.
+    pub limits: Limits,
+    /// The device's clock for spans, if it has one.
+    pub clock: Option<Clock>,
+    /// True when calls must not overlap (hal serialises them).
+    pub serialised: bool,
+    /// True for a device that takes kernels; false for one with a fixed library of operations.
+    pub kernels: bool,
+    /// Per float type: what its arithmetic promises.
+    pub arithmetic: BTreeMap<DType, Arithmetic>,
+}
+
+impl DeviceInfo {
+    /// True when the feature is there.
+    pub fn has(&self, feature: Feature) -> bool {
+        self.features.contains(&feature)
+    }
+
+    /// What the device does with a type; nothing when it is not listed.
+    pub fn support(&self, dtype: DType) -> TypeSupport {
+        self.types.get(&dtype).copied().unwrap_or_default()
+    }
+
+    /// A text that changes whenever compiled code or measurements of this device may no longer hold.
+    pub fn fingerprint(&self) -> String {
+        let i = &self.identity;
+        format!("{}|{}|{}|{}|{}", self.backend, i.vendor, i.name, i.driver, i.version)
+    }
+}
+
+/// Who a device is; every field is mandatory, so that no device is anonymous.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The maker.
+    pub vendor: String,
+    /// The product.
+    pub name: String,
+    /// The driver's name.
+    pub driver: String,
+    /// The driver's version.
+    pub version: String,
+    /// What ties one chip to several backends: a PCI address, a UUID, for the CPU its model.
+    pub physical: String,
+}
+
+impl Identity {
+    /// An identity; empty fields are replaced by `"unknown"` so that a reader sees the gap.
+    pub fn new(vendor: &str, name: &str, driver: &str, version: &str, physical: &str) -> Identity {
+        let known = |s: &str| match s.trim() {
+            "" => "unknown".to_string(),
+            s => s.to_string(),
+        };
+        Identity {
+            vendor: known(vendor),
+            name: known(name),
+            driver: known(driver),
+            version: known(version),
+            physical: known(physical),
+        }
+    }
+}
+
+/// What sort of device it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceClass {
+    /// A GPU API running on the CPU (PoCL, lavapipe).
+    Software,
+    /// The host's cores, natively.
+    Cpu,
+    /// A GPU that shares the host's memory.
+    IntegratedGpu,
+    /// Something else with a driver: NPU, DSP, FPGA.
+    Accelerator,
+    /// A GPU with its own memory.
+    DiscreteGpu,
+}
+
+/// Memory of a device, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryInfo {
+    /// All of it.
+    pub total: u64,
+    /// The largest single buffer.
+    pub max_alloc: u64,
+    /// True when the host sees the same memory.
+    pub unified: bool,
+    /// Kinds that `alloc` takes.
+    pub kinds: Vec<crate::Memory>,
+}
+
+/// What may be done with an element type.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeSupport {
+    /// Buffers of it may be read and written.
+    pub storage: bool,
+    /// Values of it may be computed with.
+    pub arithmetic: bool,
+    /// Integer atomics (add, min, max, and, or, xor, exchange, compare-exchange) in buffers and shared memory;
+    /// for floats: add.
+    pub atomics: bool,
+    /// Packed dot products (int8).
+    pub dot: bool,
+}
+
+impl TypeSupport {
+    /// Storage and arithmetic, nothing else.
+    pub const FULL: TypeSupport = TypeSupport { storage: true, arithmetic: true, atomics: false, dot: false };
+    /// Storage, arithmetic and atomics.
+    pub const ATOMIC: TypeSupport = TypeSupport { storage: true, arithmetic: true, atomics: true, dot: false };
+    /// Storage only: values are converted on load and store.
+    pub const STORAGE: TypeSupport = TypeSupport { storage: true, arithmetic: false, atomics: false, dot: false };
+}
+
+/// What a kernel may need beyond the core language. Append only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Feature {
+    /// `fma` rounds once.
+    Fma,
+    /// Workgroup reductions are native (else lowered to shared memory).
+    GroupReduce,
+    /// Subgroup size, lane and id.
+    Subgroup,
+    /// Subgroup reductions and votes.
+    SubgroupReduce,
+    /// Subgroup shuffle and broadcast.
+    SubgroupShuffle,
+    /// Asynchronous copy to shared memory (else load, store, barrier).
+    AsyncCopy,
+    /// Matrix fragments (else scalar code over shared memory).
+    Fragments,
+    /// Packed int8 dot products (else four multiplications).
+    Dot4,
+    /// Error function as one instruction (else a polynomial).
+    Erf,
+    /// 64-bit integer atomics.
+    Atomic64,
+    /// Kernels may be launched with 64-bit indices.
+    Idx64,
+}
+
+/// A matrix-fragment shape: D[m×n] = A[m×k]·B[k×n] + C.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FragmentShape {
+    /// Rows of A.
+    pub m: u16,
+    /// Columns of B.
+    pub n: u16,
+    /// Columns of A.
+    pub k: u16,
+    /// Element type of A.
+    pub a: DType,
+    /// Element type of B.
+    pub b: DType,
+    /// Element type of C and D.
+    pub acc: DType,
+    /// Bits that the accumulator keeps.
+    pub acc_bits: u8,
+    /// How partial sums are rounded.
+    pub rounding: Rounding,
+}
+
+/// Rounding of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rounding {
+    /// To nearest, ties to even.
+    NearestEven,
+    /// Towards zero.
+    Truncate,
+    /// Not promised.
+    Unknown,
+}
+
+/// Subgroups of a device. A subgroup's size is a run-time value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subgroups {
+    /// Smallest size.
+    pub min: u32,
+    /// Largest size.
+    pub max: u32,
+}
+
+/// Limits; a launch outside them is refused by hal with the limit in the message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Lanes of a workgroup.
+    pub max_workgroup: u32,
+    /// Lanes per dimension of a workgroup.
+    pub max_workgroup_dim: [u32; 3],
+    /// Workgroups per dimension of a grid.
+    pub max_groups: [u32; 3],
+    /// Bytes of workgroup-shared memory.
+    pub max_shared: u32,
+    /// Buffers of one kernel.
+    pub max_bindings: u32,
+    /// Bytes of one binding.
+    pub max_binding_bytes: u64,
+    /// Alignment of a binding's offset.
+    pub binding_align: u64,
+    /// Alignment of a copy's offsets and length.
+    pub copy_align: u64,
+    /// Bytes of scalars of one launch.
+    pub max_scalars: u32,
+    /// Queues.
+    pub queues: u32,
+}
+
+/// A device clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// Nanoseconds between two ticks.
+    pub resolution_ns: u64,
+}
+
+/// What the arithmetic of a float type promises. From the API's guarantees; a probe may refute, never prove.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Arithmetic {
+    /// + − × are correctly rounded.
+    pub correctly_rounded: bool,
+    /// The compiler may contract a·b+c.
+    pub may_contract: bool,
+    /// `fma` rounds once.
+    pub fma_fused: bool,
+    /// ULPs of a division.
+    pub div_ulp: f32,
+    /// ULPs of a square root.
+    pub sqrt_ulp: f32,
+    /// What happens to subnormal numbers.
+    pub subnormals: Subnormals,
+    /// NaN and infinity behave as IEEE 754 says.
+    pub nan_inf: bool,
+}
+
+impl Arithmetic {
+    /// IEEE 754 to the letter, no contraction.
+    pub const IEEE: Arithmetic = Arithmetic {
+        correctly_rounded: true,
+        may_contract: false,
+        fma_fused: true,
+        div_ulp: 0.5,
+        sqrt_ulp: 0.5,
+        subnormals: Subnormals::Kept,
+        nan_inf: true,
+    };
+}
+
+/// Subnormal numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subnormals {
+    /// Kept.
+    Kept,
+    /// Flushed to zero.
+    Flushed,
+    /// Not promised.
+    Unknown,
+}

@@ -1,0 +1,25 @@
+//! The contract between applications and chips.
+//!
+//! Everything that meets here is plain data: a [`DeviceInfo`] says what a chip can do, a [`Module`] is a
+//! kernel or a graph of standard operations, a [`Submission`] is a list of [`Command`]s. A backend implements
+//! [`Driver`] and [`RawDevice`] and deals in integer handles only. Lifetimes, threads, pooling, caching,
+//! validation and device chains are solved once, above the contract, in [`device`], [`layer`] and [`registry`].
+//!
+//! Read in this order: [`contract`], [`info`], [`error`], [`ir`] (the kernel language), [`op`] (the standard
+//! operations), [`device`] (safe handles).
+#![deny(missing_docs)]
+
+pub mod contract;
+pub mod dtype;
+pub mod error;
+pub mod info;
+pub mod ir;
+pub mod op;
+
+pub use contract::{
+    Command, Completion, Driver, Loaded, MaybeSendSync, Memory, Module, Range, RawBuffer, RawDevice, RawList,
+    RawProgram, Span, Submission, Ticket, Work,
+};
+pub use dtype::DType;
+pub use error::{Error, Result};
+pub use info::DeviceInfo;
