@@ -1,0 +1,15 @@
+//! Portable tensor kernels: a lazy, chip-neutral graph of operations, the planner that turns it into commands, and
+//! the kernels, each written once.
+//!
+//! * [`graph`] – what an application builds: [`Node`]s, nothing computed yet.
+//! * `plan` – fusion, schedules, memory, placement; plans are cached by structure and device.
+//! * `library` – the kernels themselves, generated from one description for every chip.
+//! * `run` – realising nodes, reading values, capturing a `Program`.
+//!
+//! This crate never names a backend: what differs between chips is read from `DeviceInfo`.
+#![deny(missing_docs)]
+
+pub mod graph;
+pub mod shape;
+
+pub use graph::{Host, Node, View};

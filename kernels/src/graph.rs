@@ -1,0 +1,698 @@
+//! The lazy graph: nodes are made by operations, hash-consed, and know no chip.
+//!
+//! A node is pending (an operation on other nodes), a leaf with bytes on the host, or realised on a device. Realising drops
+//! the history. Making a node checks shapes and types and computes nothing.
+
+use crate::shape::{MAX_RANK, Strided, elements};
+use anychip_hal::{
+    DType, Error, Result,
+    device::{Buffer, Device},
+    op::{Op, UnaryOp},
+};
+use rustc_hash::FxHashMap;
+use std::{
+    hash::{Hash, Hasher},
+    ops::Deref,
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Bytes on the host that outlive the node: a vector, or a memory-mapped file.
+pub type Bytes = Arc<dyn Deref<Target = [u8]> + Send + Sync>;
+
+/// A leaf's bytes, row-major and dense.
+#[derive(Clone)]
+pub struct Host {
+    bytes: Bytes,
+    offset: usize,
+    len: usize,
+}
+
+impl Host {
+    /// All of some bytes.
+    pub fn new(bytes: impl Deref<Target = [u8]> + Send + Sync + 'static) -> Host {
+        let len = bytes.len();
+        Host { bytes: Arc::new(bytes), offset: 0, len }
+    }
+    /// A part of shared bytes, e.g. one tensor of a mapped file. `None` when it lies outside.
+    pub fn part(bytes: Bytes, offset: usize, len: usize) -> Option<Host> {
+        let end = offset.checked_add(len)?;
+        (end <= bytes.len()).then_some(Host { bytes, offset, len })
+    }
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[self.offset..self.offset + self.len]
+    }
+}
+
+/// The same elements seen under other indices; no bytes move.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum View {
+    /// Another shape, the same row-major order.
+    Reshape(Vec<usize>),
+    /// New axis i is old axis `order[i]`.
+    Permute(Vec<usize>),
+    /// Repeats axes of extent 1; new axes in front.
+    Expand(Vec<usize>),
+    /// Elements start, start+step, … along each axis, `len` of them; a step may be negative.
+    Slice {
+        /// First element per axis.
+        start: Vec<usize>,
+        /// Step per axis, not zero.
+        step: Vec<isize>,
+        /// Elements per axis.
+        len: Vec<usize>,
+    },
+}
+
+impl View {
+    /// The view of a strided value; `None` when it needs a copy.
+    pub fn of(&self, s: &Strided) -> Option<Strided> {
+        match self {
+            View::Reshape(to) => s.reshape(to),
+            View::Permute(order) => Some(s.permute(order)),
+            View::Expand(to) => Some(s.expand(to)),
+            View::Slice { start, step, len } => Some(s.slice(start, step, len)),
+        }
+    }
+}
+
+/// What a node is made from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// An operation on other nodes.
+    Op(Op, Vec<Node>),
+    /// A view of another node.
+    View(View, Node),
+}
+
+/// A value on a device.
+#[derive(Clone)]
+pub struct Placed {
+    /// The device.
+    pub device: Device,
+    /// The buffer.
+    pub buffer: Buffer,
+    /// How the value lies in it.
+    pub layout: Strided,
+}
+
+/// What is known of a node's value.
+#[derive(Default)]
+pub(crate) struct State {
+    /// How to compute it; gone once it is realised.
+    pub source: Option<Source>,
+    /// Its bytes on the host: leaves, and checkpoints.
+    pub host: Option<Host>,
+    /// Copies on devices.
+    pub placed: Vec<Placed>,
+}
+
+pub(crate) struct Inner {
+    id: u64,
+    shape: Vec<usize>,
+    dtype: DType,
+    /// Set by [`Node::constant`]: the value is a weight.
+    constant: bool,
+    state: Mutex<State>,
+    key: Option<Key>,
+}
+
+/// A value that may not be computed yet. Cheap to clone.
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "%{}: {} {:?}", self.0.id, self.0.dtype, self.0.shape)
+    }
+}
+
+/// Identity of a pending node: what it does to which nodes.
+#[derive(PartialEq, Eq, Clone)]
+struct Key {
+    what: String,
+    inputs: Vec<u64>,
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, h: &mut H) {
+        self.what.hash(h);
+        self.inputs.hash(h);
+    }
+}
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+static CONSED: LazyLock<Mutex<FxHashMap<Key, Weak<Inner>>>> = LazyLock::new(Default::default);
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(key) = &self.key {
+            let mut table = CONSED.lock().unwrap_or_else(PoisonError::into_inner);
+            if table.get(key).is_some_and(|w| w.strong_count() == 0) {
+                table.remove(key);
+            }
+        }
+        // A long pending chain is taken apart here, node by node, and not by recursion.
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut todo: Vec<Node> = state.source.take().map(Source::into_inputs).unwrap_or_default();
+        while let Some(Node(arc)) = todo.pop() {
+            if let Some(mut inner) = Arc::into_inner(arc) {
+                let state = inner.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+                todo.extend(state.source.take().map(Source::into_inputs).unwrap_or_default());
+            }
+        }
+    }
+}
+
+impl Source {
+    /// The nodes it is made from.
+    pub fn inputs(&self) -> &[Node] {
+        match self {
+            Source::Op(_, inputs) => inputs,
+            Source::View(_, input) => std::slice::from_ref(input),
+        }
+    }
+    fn into_inputs(self) -> Vec<Node> {
+        match self {
+            Source::Op(_, inputs) => inputs,
+            Source::View(_, input) => vec![input],
+        }
+    }
+}
+
+impl Node {
+    fn make(shape: Vec<usize>, dtype: DType, constant: bool, state: State, key: Option<Key>) -> Node {
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Node(Arc::new(Inner { id, shape, dtype, constant, state: Mutex::new(state), key }))
+    }
+
+    /// A leaf from bytes on the host.
+    ///
+    /// # Errors
+    /// `ShapeMismatch` when the bytes do not fill the shape, or the rank is above 8.
+    pub fn leaf(host: Host, dtype: DType, shape: &[usize]) -> Result<Node> {
+        check_rank("tensor", shape)?;
+        let want = elements(shape)? * dtype.size();
+        if host.len != want {
+            return Err(Error::ShapeMismatch(format!(
+                "tensor of shape {shape:?} and type {dtype} takes {want} bytes, got {}",
+                host.len
+            )));
+        }
+        let state = State { host: Some(host), ..State::default() };
+        Ok(Node::make(shape.to_vec(), dtype, false, state, None))
+    }
+
+    /// A leaf that does not change as long as it lives: a weight, which a device may keep in a layout of its own.
+    pub fn constant(host: Host, dtype: DType, shape: &[usize]) -> Result<Node> {
+        let mut node = Node::leaf(host, dtype, shape)?;
+        if let Some(inner) = Arc::get_mut(&mut node.0) {
+            inner.constant = true;
+        }
+        Ok(node)
+    }
+
+    /// A value that lies on a device already, dense from the buffer's first byte.
+    pub fn on_device(device: &Device, buffer: Buffer, dtype: DType, shape: &[usize]) -> Result<Node> {
+        check_rank("tensor", shape)?;
+        elements(shape)?;
+        let placed = Placed { device: device.clone(), buffer, layout: Strided::dense(shape) };
+        let state = State { placed: vec![placed], ..State::default() };
+        Ok(Node::make(shape.to_vec(), dtype, false, state, None))
+    }
+
+    /// An operation; shapes and types are checked here. Operands of elementwise operations have equal shapes (use
+    /// [`View::Expand`] to broadcast).
+    pub fn op(op: Op, inputs: &[Node]) -> Result<Node> {
+        let (shape, dtype) = infer(&op, inputs)?;
+        Ok(Node::consed(Source::Op(op, inputs.to_vec()), shape, dtype))
+    }
+
+    /// Every element the same: the low bits of `bits` are its bit pattern
+    /// ([`encode_f64`](anychip_hal::ir::build::encode_f64) makes one from a number).
+    pub fn full(bits: u64, dtype: DType, shape: &[usize]) -> Result<Node> {
+        check_rank("full", shape)?;
+        elements(shape)?;
+        Ok(Node::consed(Source::Op(Op::Full(bits), vec![]), shape.to_vec(), dtype))
+    }
+
+    /// 0, 1, 2, … along `axis`, the same along all others.
+    pub fn iota(axis: usize, dtype: DType, shape: &[usize]) -> Result<Node> {
+        check_rank("arange", shape)?;
+        elements(shape)?;
+        if axis >= shape.len() || dtype == DType::Bool {
+            return Err(Error::invalid(format!("arange: axis {axis} of shape {shape:?}, type {dtype}")));
+        }
+        Ok(Node::consed(Source::Op(Op::Iota { axis }, vec![]), shape.to_vec(), dtype))
+    }
+
+    /// A view of this node.
+    pub fn view(&self, view: View) -> Result<Node> {
+        let shape = self.view_shape(&view)?;
+        if shape == self.shape() && !matches!(view, View::Permute(_) | View::Slice { .. }) {
+            return Ok(self.clone());
+        }
+        Ok(Node::consed(Source::View(view, self.clone()), shape, self.dtype()))
+    }
+
+    fn view_shape(&self, view: &View) -> Result<Vec<usize>> {
+        let from = self.shape();
+        let bad = |why: String| Err(Error::ShapeMismatch(why));
+        match view {
+            View::Reshape(to) => {
+                check_rank("reshape", to)?;
+                if elements(to)? != elements(from)? {
+                    return bad(format!(
+                        "reshape: {from:?} has {} elements, {to:?} has {}",
+                        elements(from)?,
+                        elements(to)?
+                    ));
+                }
+                Ok(to.clone())
+            }
+            View::Permute(order) => {
+                let mut seen = order.clone();
+                seen.sort_unstable();
+                if seen != (0..from.len()).collect::<Vec<_>>() {
+                    return bad(format!("permute: {order:?} is not an order of the {} axes of {from:?}", from.len()));
+                }
+                Ok(order.iter().map(|&o| from[o]).collect())
+            }
+            View::Expand(to) => {
+                check_rank("expand", to)?;
+                elements(to)?;
+                let lead = to.len().checked_sub(from.len());
+                let fits = lead.is_some_and(|l| from.iter().zip(&to[l..]).all(|(&f, &t)| f == t || f == 1));
+                if !fits {
+                    return bad(format!("expand: {from:?} does not expand to {to:?}: only axes of extent 1 repeat"));
+                }
+                Ok(to.clone())
+            }
+            View::Slice { start, step, len } => {
+                if [start.len(), step.len(), len.len()] != [from.len(); 3] {
+                    return bad(format!("slice: needs one start, step and length per axis of {from:?}"));
+                }
+                for (axis, &n) in from.iter().enumerate() {
+                    let (a, s, l) = (start[axis], step[axis], len[axis]);
+                    let last = a as i128 + s as i128 * (l as i128 - 1);
+                    if s == 0 || (l > 0 && (a >= n || last < 0 || last >= n as i128)) {
+                        return bad(format!(
+                            "slice: start {a}, step {s}, length {l} leave axis {axis} of {from:?} (extent {n})"
+                        ));
+                    }
+                }
+                Ok(len.clone())
+            }
+        }
+    }
+
+    fn consed(source: Source, shape: Vec<usize>, dtype: DType) -> Node {
+        let what = match &source {
+            Source::Op(op, _) => format!("{op:?}{shape:?}{dtype}"),
+            Source::View(view, _) => format!("{view:?}"),
+        };
+        let key = Key { what, inputs: source.inputs().iter().map(|n| n.0.id).collect() };
+        let mut table = CONSED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = table.get(&key).and_then(Weak::upgrade) {
+            // The lock is released before anything drops: dropping a node takes it again.
+            drop(table);
+            return Node(known);
+        }
+        let state = State { source: Some(source), ..State::default() };
+        let node = Node::make(shape, dtype, false, state, Some(key.clone()));
+        table.insert(key, Arc::downgrade(&node.0));
+        node
+    }
+
+    /// Extents.
+    pub fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.0.shape.iter().product()
+    }
+    /// Unique in the process.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+    /// A weight.
+    pub fn is_constant(&self) -> bool {
+        self.0.constant
+    }
+    /// True when its value is on the host or on a device.
+    pub fn is_realized(&self) -> bool {
+        self.state().source.is_none()
+    }
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// How it is computed; `None` when it has a value.
+    pub fn source(&self) -> Option<Source> {
+        self.state().source.clone()
+    }
+    /// True when nobody but the caller's handle and the graph's own edges holds it (for tests).
+    pub fn handles(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+}
+
+fn check_rank(what: &str, shape: &[usize]) -> Result<()> {
+    if shape.len() > MAX_RANK {
+        return Err(Error::ShapeMismatch(format!("{what}: {shape:?} has rank {}, at most {MAX_RANK}", shape.len())));
+    }
+    Ok(())
+}
+
+/// Result shape and type of an operation, or why its operands do not fit.
+fn infer(op: &Op, inputs: &[Node]) -> Result<(Vec<usize>, DType)> {
+    let count = |n: usize| -> Result<()> {
+        if inputs.len() == n {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("{op:?} takes {n} operands, got {}", inputs.len())))
+    };
+    let name = op_name(op);
+    let same_shape = || -> Result<()> {
+        match inputs.windows(2).find(|w| w[0].shape() != w[1].shape()) {
+            Some(w) => {
+                Err(Error::ShapeMismatch(format!("{name}: shapes {:?} and {:?} differ", w[0].shape(), w[1].shape())))
+            }
+            None => Ok(()),
+        }
+    };
+    let same_type = |a: &Node, b: &Node| -> Result<()> {
+        if a.dtype() == b.dtype() {
+            return Ok(());
+        }
+        Err(Error::DTypeMismatch(format!(
+            "{name}: types {} and {} differ; convert one with to_dtype()",
+            a.dtype(),
+            b.dtype()
+        )))
+    };
+    let float = |n: &Node| -> Result<()> {
+        if matches!(n.dtype(), DType::F16 | DType::BF16 | DType::F32 | DType::F64) {
+            return Ok(());
+        }
+        Err(Error::DTypeMismatch(format!("{name}: takes a float tensor, got {}", n.dtype())))
+    };
+    let numeric = |n: &Node| -> Result<()> {
+        if n.dtype() != DType::Bool {
+            return Ok(());
+        }
+        Err(Error::DTypeMismatch(format!("{name}: takes numbers, got bool; convert with to_dtype()")))
+    };
+    let own = |n: &Node| Ok((n.shape().to_vec(), n.dtype()));
+    match op {
+        Op::Unary(u) => {
+            count(1)?;
+            let x = &inputs[0];
+            match u {
+                UnaryOp::Not if x.dtype() == DType::Bool || x.dtype().is_int() => own(x),
+                UnaryOp::Not => Err(Error::DTypeMismatch(format!("{name}: takes bool or integers, got {}", x.dtype()))),
+                UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Sign | UnaryOp::Relu => numeric(x).and_then(|()| own(x)),
+                UnaryOp::IsNan => float(x).map(|()| (x.shape().to_vec(), DType::Bool)),
+                _ => float(x).and_then(|()| own(x)),
+            }
+        }
+        Op::Binary(b) => {
+            use anychip_hal::op::BinaryOp as B;
+            count(2)?;
+            same_shape()?;
+            same_type(&inputs[0], &inputs[1])?;
+            match b {
+                B::And | B::Or | B::Xor if inputs[0].dtype().is_float() => Err(Error::DTypeMismatch(format!(
+                    "{name}: takes bool or integers, got {}",
+                    inputs[0].dtype()
+                ))),
+                B::And | B::Or | B::Xor => own(&inputs[0]),
+                B::Shl | B::Shr if !inputs[0].dtype().is_int() => {
+                    Err(Error::DTypeMismatch(format!("{name}: takes integers, got {}", inputs[0].dtype())))
+                }
+                B::Pow => float(&inputs[0]).and_then(|()| own(&inputs[0])),
+                _ => numeric(&inputs[0]).and_then(|()| own(&inputs[0])),
+            }
+        }
+        Op::Compare(_) => {
+            count(2)?;
+            same_shape()?;
+            same_type(&inputs[0], &inputs[1])?;
+            Ok((inputs[0].shape().to_vec(), DType::Bool))
+        }
+        Op::Where => {
+            count(3)?;
+            same_shape()?;
+            if inputs[0].dtype() != DType::Bool {
+                return Err(Error::DTypeMismatch(format!("where: condition is {}, must be bool", inputs[0].dtype())));
+            }
+            same_type(&inputs[1], &inputs[2])?;
+            own(&inputs[1])
+        }
+        Op::Cast(to) => {
+            count(1)?;
+            Ok((inputs[0].shape().to_vec(), *to))
+        }
+        Op::Full(_) | Op::Iota { .. } => Err(Error::invalid(format!(
+            "{name} has a shape and a type of its own: use Node::full or Node::iota"
+        ))),
+        Op::Reduce { op: r, axes } => {
+            use anychip_hal::op::ReduceOp as R;
+            count(1)?;
+            let x = &inputs[0];
+            if axes.windows(2).any(|w| w[0] >= w[1]) || axes.iter().any(|&a| a >= x.shape().len()) {
+                return Err(Error::ShapeMismatch(format!(
+                    "{name}: axes {axes:?} of shape {:?}: must rise and be below {}",
+                    x.shape(),
+                    x.shape().len()
+                )));
+            }
+            match r {
+                R::And | R::Or | R::Xor if x.dtype().is_float() => {
+                    return Err(Error::DTypeMismatch(format!("{name}: takes bool or integers, got {}", x.dtype())));
+                }
+                R::Sum | R::Prod | R::Min | R::Max => numeric(x)?,
+                _ => {}
+            }
+            if matches!(r, R::Min | R::Max) && axes.iter().any(|&a| x.shape()[a] == 0) {
+                return Err(Error::ShapeMismatch(format!(
+                    "{name}: no smallest or largest of nothing: axes {axes:?} of shape {:?} are empty",
+                    x.shape()
+                )));
+            }
+            let mut shape = x.shape().to_vec();
+            axes.iter().for_each(|&a| shape[a] = 1);
+            Ok((shape, x.dtype()))
+        }
+        Op::Softmax => {
+            count(1)?;
+            float(&inputs[0])?;
+            last_axis(name, &inputs[0])?;
+            own(&inputs[0])
+        }
+        Op::LayerNorm { .. } | Op::RmsNorm { .. } => {
+            count(if matches!(op, Op::LayerNorm { .. }) { 3 } else { 2 })?;
+            let x = &inputs[0];
+            float(x)?;
+            let d = last_axis(name, x)?;
+            for (w, what) in inputs[1..].iter().zip(["weight", "bias"]) {
+                same_type(x, w)?;
+                if w.shape() != [d] {
+                    return Err(Error::ShapeMismatch(format!(
+                        "{name}: {what} has shape {:?}, must be [{d}], the last axis of {:?}",
+                        w.shape(),
+                        x.shape()
+                    )));
+                }
+            }
+            own(x)
+        }
+        Op::MatMul => {
+            count(2)?;
+            let (a, b) = (&inputs[0], &inputs[1]);
+            same_type(a, b)?;
+            numeric(a)?;
+            let (r, s) = (a.shape().len(), b.shape().len());
+            if r < 2 || s != r || a.shape()[..r - 2] != b.shape()[..r - 2] {
+                return Err(Error::ShapeMismatch(format!(
+                    "matmul: batch dimensions differ: lhs {:?} × rhs {:?}",
+                    a.shape(),
+                    b.shape()
+                )));
+            }
+            let (m, k, k2, n) = (a.shape()[r - 2], a.shape()[r - 1], b.shape()[r - 2], b.shape()[r - 1]);
+            if k != k2 {
+                let hint = if k == n { "; did you mean rhs.t()?" } else { "" };
+                return Err(Error::ShapeMismatch(format!(
+                    "matmul: inner dimensions differ: lhs {:?} × rhs {:?}{hint}",
+                    a.shape(),
+                    b.shape()
+                )));
+            }
+            let mut shape = a.shape()[..r - 2].to_vec();
+            shape.extend([m, n]);
+            Ok((shape, a.dtype()))
+        }
+        Op::Attention { masked, .. } => {
+            count(3 + *masked as usize)?;
+            let (q, k, v) = (&inputs[0], &inputs[1], &inputs[2]);
+            inputs[1..].iter().try_for_each(|x| same_type(q, x))?;
+            float(q)?;
+            let fits = |a: &Node| a.shape().len() == 4;
+            let ok = fits(q) && fits(k) && fits(v) && {
+                let (q, k, v) = (q.shape(), k.shape(), v.shape());
+                q[..2] == k[..2] && q[..2] == v[..2] && q[3] == k[3] && k[2] == v[2]
+            };
+            if !ok {
+                return Err(Error::ShapeMismatch(format!(
+                    "attention: q {:?}, k {:?}, v {:?}: must be [batch, heads, s, d], [batch, heads, t, d], [batch, heads, t, e]",
+                    q.shape(),
+                    k.shape(),
+                    v.shape()
+                )));
+            }
+            let want = [q.shape()[0], q.shape()[1], q.shape()[2], k.shape()[2]];
+            if *masked && inputs[3].shape() != want {
+                return Err(Error::ShapeMismatch(format!(
+                    "attention: mask has shape {:?}, must broadcast to {want:?}",
+                    inputs[3].shape()
+                )));
+            }
+            Ok((vec![want[0], want[1], want[2], v.shape()[3]], q.dtype()))
+        }
+        Op::Embedding => {
+            count(2)?;
+            let (table, ids) = (&inputs[0], &inputs[1]);
+            if table.shape().len() != 2 {
+                return Err(Error::ShapeMismatch(format!(
+                    "embedding: table has shape {:?}, must be [rows, width]",
+                    table.shape()
+                )));
+            }
+            if !ids.dtype().is_int() {
+                return Err(Error::DTypeMismatch(format!("embedding: ids are {}, must be integers", ids.dtype())));
+            }
+            let mut shape = ids.shape().to_vec();
+            shape.push(table.shape()[1]);
+            check_rank("embedding", &shape)?;
+            elements(&shape)?;
+            Ok((shape, table.dtype()))
+        }
+        Op::Concat { axis } => {
+            let Some(first) = inputs.first() else {
+                return Err(Error::invalid("concat: no tensors given"));
+            };
+            let mut shape = first.shape().to_vec();
+            if *axis >= shape.len() {
+                return Err(Error::ShapeMismatch(format!("concat: axis {axis} of shape {shape:?}")));
+            }
+            for x in &inputs[1..] {
+                same_type(first, x)?;
+                let fits = x.shape().len() == shape.len()
+                    && (0..shape.len()).all(|i| i == *axis || x.shape()[i] == first.shape()[i]);
+                if !fits {
+                    return Err(Error::ShapeMismatch(format!(
+                        "concat: shapes {:?} and {:?} differ outside axis {axis}",
+                        first.shape(),
+                        x.shape()
+                    )));
+                }
+                shape[*axis] += x.shape()[*axis];
+            }
+            elements(&shape)?;
+            Ok((shape, first.dtype()))
+        }
+    }
+}
+
+fn last_axis(name: &str, x: &Node) -> Result<usize> {
+    match x.shape().last() {
+        Some(&d) if d > 0 => Ok(d),
+        _ => Err(Error::ShapeMismatch(format!("{name}: shape {:?} has no last axis to go along", x.shape()))),
+    }
+}
+
+/// The operation's name in messages.
+pub fn op_name(op: &Op) -> &'static str {
+    use anychip_hal::op::{BinaryOp as B, CmpOp as C, ReduceOp as R};
+    match op {
+        Op::Unary(u) => match u {
+            UnaryOp::Neg => "neg",
+            UnaryOp::Abs => "abs",
+            UnaryOp::Sign => "sign",
+            UnaryOp::Not => "not",
+            UnaryOp::Floor => "floor",
+            UnaryOp::Ceil => "ceil",
+            UnaryOp::Trunc => "trunc",
+            UnaryOp::Round => "round",
+            UnaryOp::Sqrt => "sqrt",
+            UnaryOp::Rsqrt => "rsqrt",
+            UnaryOp::Recip => "recip",
+            UnaryOp::Exp => "exp",
+            UnaryOp::Exp2 => "exp2",
+            UnaryOp::Log => "log",
+            UnaryOp::Log2 => "log2",
+            UnaryOp::Sin => "sin",
+            UnaryOp::Cos => "cos",
+            UnaryOp::Tan => "tan",
+            UnaryOp::Tanh => "tanh",
+            UnaryOp::Erf => "erf",
+            UnaryOp::Sigmoid => "sigmoid",
+            UnaryOp::Silu => "silu",
+            UnaryOp::Relu => "relu",
+            UnaryOp::Gelu => "gelu",
+            UnaryOp::GeluTanh => "gelu_tanh",
+            UnaryOp::IsNan => "is_nan",
+        },
+        Op::Binary(b) => match b {
+            B::Add => "add",
+            B::Sub => "sub",
+            B::Mul => "mul",
+            B::Div => "div",
+            B::Rem => "rem",
+            B::Min => "minimum",
+            B::Max => "maximum",
+            B::Pow => "pow",
+            B::And => "and",
+            B::Or => "or",
+            B::Xor => "xor",
+            B::Shl => "shl",
+            B::Shr => "shr",
+        },
+        Op::Compare(c) => match c {
+            C::Eq => "eq",
+            C::Ne => "ne",
+            C::Lt => "lt",
+            C::Le => "le",
+            C::Gt => "gt",
+            C::Ge => "ge",
+        },
+        Op::Where => "where",
+        Op::Cast(_) => "to_dtype",
+        Op::Full(_) => "full",
+        Op::Iota { .. } => "arange",
+        Op::Reduce { op, .. } => match op {
+            R::Sum => "sum",
+            R::Prod => "prod",
+            R::Min => "min",
+            R::Max => "max",
+            R::And => "all",
+            R::Or => "any",
+            R::Xor => "xor",
+        },
+        Op::Softmax => "softmax",
+        Op::LayerNorm { .. } => "layer_norm",
+        Op::RmsNorm { .. } => "rms_norm",
+        Op::MatMul => "matmul",
+        Op::Attention { .. } => "attention",
+        Op::Embedding => "embedding",
+        Op::Concat { .. } => "concat",
+    }
+}

@@ -1,0 +1,153 @@
+//! Shapes and strides: broadcasting, and which views of a strided value need no copy.
+
+use anychip_hal::{Error, Result};
+
+/// Highest rank of a tensor.
+pub const MAX_RANK: usize = 8;
+
+/// Elements of a shape, or an error when the product exceeds the address space.
+pub fn elements(shape: &[usize]) -> Result<usize> {
+    let mut n = 1usize;
+    for &d in shape {
+        n = n.checked_mul(d).ok_or_else(|| Error::ShapeMismatch(format!("shape {shape:?} has too many elements")))?;
+    }
+    if n > isize::MAX as usize / 8 {
+        return Err(Error::ShapeMismatch(format!("shape {shape:?} has too many elements ({n})")));
+    }
+    Ok(n)
+}
+
+/// The common shape of two operands by NumPy's rule: aligned at the right, equal or 1.
+pub fn broadcast(what: &str, a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
+    let rank = a.len().max(b.len());
+    let at = |s: &[usize], i: usize| if i + s.len() >= rank { s[i + s.len() - rank] } else { 1 };
+    (0..rank)
+        .map(|i| match (at(a, i), at(b, i)) {
+            (x, y) if x == y => Ok(x),
+            (1, y) => Ok(y),
+            (x, 1) => Ok(x),
+            _ => Err(Error::ShapeMismatch(format!(
+                "{what}: shapes {a:?} and {b:?} do not broadcast: dimensions must be equal or 1, counted from the right"
+            ))),
+        })
+        .collect()
+}
+
+/// How a value lies in a buffer: elements between neighbours along each axis, and the first element.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Strided {
+    /// Extents.
+    pub shape: Vec<usize>,
+    /// Elements between neighbours; 0 repeats.
+    pub strides: Vec<isize>,
+    /// First element.
+    pub offset: isize,
+}
+
+impl Strided {
+    /// Row-major and densely packed.
+    pub fn dense(shape: &[usize]) -> Strided {
+        Strided { shape: shape.to_vec(), strides: anychip_hal::op::dense_strides(shape), offset: 0 }
+    }
+
+    /// True when row-major and densely packed from the first element of the buffer.
+    pub fn is_dense(&self) -> bool {
+        let mut expect = 1isize;
+        let packed = self.shape.iter().zip(&self.strides).rev().all(|(&n, &s)| {
+            let ok = n == 1 || s == expect;
+            expect *= n as isize;
+            ok
+        });
+        self.offset == 0 && (packed || self.shape.contains(&0))
+    }
+
+    /// Axes reordered: new axis i is old axis `order[i]`.
+    pub fn permute(&self, order: &[usize]) -> Strided {
+        Strided {
+            shape: order.iter().map(|&o| self.shape[o]).collect(),
+            strides: order.iter().map(|&o| self.strides[o]).collect(),
+            offset: self.offset,
+        }
+    }
+
+    /// Repeated along axes of extent 1; new axes in front.
+    pub fn expand(&self, to: &[usize]) -> Strided {
+        let lead = to.len() - self.shape.len();
+        let strides = (0..to.len())
+            .map(|i| if i < lead || (self.shape[i - lead] == 1 && to[i] != 1) { 0 } else { self.strides[i - lead] })
+            .collect();
+        Strided { shape: to.to_vec(), strides, offset: self.offset }
+    }
+
+    /// Elements `start, start+step, …` along each axis.
+    pub fn slice(&self, start: &[usize], step: &[isize], shape: &[usize]) -> Strided {
+        Strided {
+            shape: shape.to_vec(),
+            strides: self.strides.iter().zip(step).map(|(s, t)| s * t).collect(),
+            offset: self.offset + start.iter().zip(&self.strides).map(|(&a, s)| a as isize * s).sum::<isize>(),
+        }
+    }
+
+    /// The same elements in the same order under another shape; `None` when that needs a copy.
+    pub fn reshape(&self, to: &[usize]) -> Option<Strided> {
+        if self.shape.contains(&0) {
+            return Some(Strided { shape: to.to_vec(), ..Strided::dense(to) });
+        }
+        // Runs of axes that lie densely within each other are merged, then split again.
+        let mut runs: Vec<(usize, isize)> = Vec::new();
+        for (&n, &s) in self.shape.iter().zip(&self.strides).filter(|(n, _)| **n != 1) {
+            match runs.last_mut() {
+                Some((m, t)) if *t == s * n as isize => (*m, *t) = (*m * n, s),
+                _ => runs.push((n, s)),
+            }
+        }
+        let mut strides = vec![0isize; to.len()];
+        let mut runs = runs.into_iter().rev();
+        let (mut left, mut stride) = runs.next().unwrap_or((1, 1));
+        for i in (0..to.len()).rev() {
+            if to[i] == 1 {
+                continue;
+            }
+            if left == 1 {
+                (left, stride) = runs.next()?;
+            }
+            if left % to[i] != 0 {
+                return None;
+            }
+            strides[i] = stride;
+            stride *= to[i] as isize;
+            left /= to[i];
+        }
+        if left != 1 {
+            return None;
+        }
+        Some(Strided { shape: to.to_vec(), strides, offset: self.offset })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broadcasting_follows_numpy() {
+        assert_eq!(broadcast("add", &[4, 1, 3], &[5, 1]).unwrap(), [4, 5, 3]);
+        let e = broadcast("add", &[2, 3], &[4]).unwrap_err().to_string();
+        assert!(e.contains("[2, 3]") && e.contains("[4]"), "{e}");
+    }
+
+    #[test]
+    fn reshape_is_free_exactly_when_strides_say_so() {
+        let x = Strided::dense(&[2, 3, 4]);
+        assert_eq!(x.reshape(&[6, 4]).unwrap().strides, [4, 1]);
+        let t = x.permute(&[1, 0, 2]);
+        assert!(t.reshape(&[6, 4]).is_none());
+        assert_eq!(t.reshape(&[3, 2, 2, 2]).unwrap().strides, [4, 12, 2, 1]);
+        let e = Strided::dense(&[1, 4]).expand(&[3, 4]);
+        assert_eq!(e.strides, [0, 1]);
+        assert!(e.reshape(&[12]).is_none());
+        assert_eq!(e.reshape(&[3, 2, 2]).unwrap().strides, [0, 2, 1]);
+        let s = x.slice(&[1, 0, 1], &[1, 2, 1], &[1, 2, 3]);
+        assert_eq!((s.offset, s.strides), (13, vec![12, 8, 1]));
+    }
+}
