@@ -60,19 +60,26 @@ missing_packages() {
 
 # Installs Debian packages when it may; otherwise says what to do and fails.
 install_packages() {
-  local missing
+  local missing log
   command -v dpkg-query >/dev/null || { say "This is not Debian or Ubuntu: install what corresponds to $*"; return 1; }
-  missing=$(missing_packages "$@" | tr '\n' ' ')
+  missing=$(missing_packages "$@" | paste -sd ' ')
   [ -n "$missing" ] || return 0
   if [ "$(id -u)" != 0 ]; then
     say "Missing packages; as root run: apt-get install --no-install-recommends $missing"
     return 1
   fi
   say "Installing $missing"
+  log=$(mktemp)
   # shellcheck disable=SC2086  # a list of words
-  {
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get -qq -o DPkg::Lock::Timeout=300 update &&
-      apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $missing
-  } </dev/null >&2 || { say "apt-get could not install $missing"; return 1; }
+  if {
+    DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 update &&
+      DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $missing
+  } </dev/null >"$log" 2>&1; then
+    rm -f "$log"
+  else
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    say "apt-get could not install $missing"
+    return 1
+  fi
 }
