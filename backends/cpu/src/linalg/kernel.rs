@@ -96,10 +96,9 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(
             for (j, x) in row.iter_mut().enumerate() {
                 if accumulate {
                     *x = V::load(c.add(i * ldc + j * V::LANES));
-                } else {
-                    // The line will be written at the end: have it on its way.
-                    V::prefetch(c.wrapping_add(i * ldc + j * V::LANES));
                 }
+                // The tile to the right is next: have its lines on their way.
+                V::prefetch(c.wrapping_add(i * ldc + (VECTORS + j) * V::LANES));
             }
         }
         let mut bp = b;
@@ -155,11 +154,7 @@ impl Vector for Four {
     unsafe fn mul_acc(self, a: Self, b: Self) -> Self {
         let mut out = self.0;
         for ((x, a), b) in out.iter_mut().zip(a.0).zip(b.0) {
-            *x = if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
-                a.mul_add(b, *x)
-            } else {
-                *x + a * b
-            };
+            *x = if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, *x) } else { *x + a * b };
         }
         Four(out)
     }
@@ -188,8 +183,7 @@ unsafe fn baseline<const R: usize, const N: usize>(
     unsafe { tile::<Four, R, N>(k, a, lda, b, ldb, c, ldc, accumulate) }
 }
 
-static BASELINE: Kernel =
-    Kernel { lanes: 4, rows: 4, vectors: 3, tiles: table!(baseline: 1 2 3 4 4 4 4 4) };
+static BASELINE: Kernel = Kernel { lanes: 4, rows: 4, vectors: 3, tiles: table!(baseline: 1 2 3 4 4 4 4 4) };
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -266,8 +260,7 @@ mod x86 {
         unsafe { tile::<__m512, R, N>(k, a, lda, b, ldb, c, ldc, accumulate) }
     }
 
-    pub(super) static AVX2: Kernel =
-        Kernel { lanes: 8, rows: 4, vectors: 3, tiles: table!(avx2: 1 2 3 4 4 4 4 4) };
+    pub(super) static AVX2: Kernel = Kernel { lanes: 8, rows: 4, vectors: 3, tiles: table!(avx2: 1 2 3 4 4 4 4 4) };
     pub(super) static AVX512: Kernel =
         Kernel { lanes: 16, rows: 8, vectors: 3, tiles: table!(avx512: 1 2 3 4 5 6 7 8) };
 }

@@ -18,7 +18,7 @@ use std::ops::Range;
 pub type Epilogue<'a> = &'a (dyn Fn(&mut Tile<'_>) + Sync);
 
 /// Widest block of B that a task holds, in f32 columns.
-const COL_BLOCK: usize = 480;
+const COL_BLOCK: usize = 384;
 /// Most elements of B packed at a time when it is not prepacked: 32 MiB of scratch.
 const PACK_AT_ONCE: usize = 8 << 20;
 /// Multiply-adds below which waking other threads costs more than it saves (about 10 µs on one core).
@@ -206,7 +206,7 @@ impl<T: Element> Problem<'_, T> {
         let mut col_tasks = self.panels.count.div_ceil(most);
         let mut row_tasks = m.div_ceil(512);
         while outer * inner * col_tasks * row_tasks < wanted {
-            let narrow = self.panels.count / col_tasks <= 2;
+            let narrow = self.panels.count / (col_tasks + 1) < 4;
             if m / row_tasks >= 192 || (narrow && m / row_tasks >= 64) {
                 row_tasks += 1;
             } else if !narrow {
@@ -257,6 +257,7 @@ impl<T: Element> Problem<'_, T> {
                     };
                     for j in panels.clone() {
                         let (col0, vectors, cols) = self.panels.panel(j);
+                        self.fetch_ahead(batch, &rows, &panels, (row, j), (p0, steps), rhs);
                         let width = vectors * kernel.lanes;
                         let c = out.wrapping_add(row * ldc + col0);
                         let b = match rhs {
@@ -295,6 +296,48 @@ impl<T: Element> Problem<'_, T> {
         });
     }
 
+    /// Asks for a share of what comes after: the next rows of A, and the next block of B, so that both are in L2 when their
+    /// turn comes. A share per tile keeps the requests among the multiply-adds.
+    #[inline(always)]
+    fn fetch_ahead(
+        &self,
+        batch: [usize; 2],
+        rows: &Range<usize>,
+        panels: &Range<usize>,
+        (row, j): (usize, usize),
+        (p0, steps): (usize, usize),
+        rhs: Rhs,
+    ) {
+        const LINE: usize = 64;
+        let [_, _, _, k] = self.a.shape();
+        let kernel = self.kernel;
+        let (index, count) = (j - panels.start, panels.len());
+        let next = row + kernel.rows;
+        if count >= 4 && next < rows.end && self.a.strides()[3] == 1 {
+            let lines = (steps * size_of::<T>()).div_ceil(LINE);
+            for line in index * lines / count..(index + 1) * lines / count {
+                for i in next..(next + kernel.rows).min(rows.end) {
+                    let at = self.a.at([batch[0], batch[1], i, p0]).cast::<u8>();
+                    prefetch(at.wrapping_add(line * LINE));
+                }
+            }
+        }
+        if let (Rhs::Packed(b), true) = (rhs, p0 + steps < k) {
+            let p1 = p0 + steps;
+            let after = k_block(k).min(k - p1);
+            let (from, to) = (self.panels.col0(panels.start), self.panels.col0(panels.end));
+            let at = b.wrapping_add(p1 * self.panels.padded() + after * from).cast::<u8>();
+            let lines = after * (to - from) * 4 / LINE;
+            let tiles = rows.len().div_ceil(kernel.rows) * count;
+            let tile = (row - rows.start) / kernel.rows * count + index;
+            // With few rows a block is hardly used before the next is due: then it only gets in the way.
+            let share = if lines / tiles <= 48 { tile * lines / tiles..(tile + 1) * lines / tiles } else { 0..0 };
+            for line in share {
+                prefetch(at.wrapping_add(line * LINE));
+            }
+        }
+    }
+
     /// A tile of fewer columns than its vectors hold, into `c`, which has room for all of them.
     ///
     /// # Safety
@@ -320,6 +363,19 @@ impl<T: Element> Problem<'_, T> {
             }
         }
     }
+}
+
+/// Asks for a cache line into L2. A hint: any address will do.
+#[inline(always)]
+fn prefetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: prefetching reads nothing, and every x86-64 has it.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
 
 /// # Safety

@@ -81,6 +81,10 @@ pub(crate) unsafe fn pack_panel<T: Element>(
         if cs == 1 {
             for p in 0..k {
                 let (src, dst) = (from.add(p * rs), to.add(p * width));
+                if T::IS_F32 && cols == width {
+                    std::ptr::copy_nonoverlapping(src.cast(), dst, width);
+                    continue;
+                }
                 for j in 0..cols {
                     *dst.add(j) = (*src.add(j)).to_f32();
                 }
@@ -109,11 +113,7 @@ pub(crate) unsafe fn pack_panel<T: Element>(
                     }
                     for pp in 0..ps {
                         for jj in 0..4.min(width - j) {
-                            let x = if jj < js {
-                                (*from.add((p + pp) * rs + (j + jj) * cs)).to_f32()
-                            } else {
-                                0.0
-                            };
+                            let x = if jj < js { (*from.add((p + pp) * rs + (j + jj) * cs)).to_f32() } else { 0.0 };
                             *to.add((p + pp) * width + j + jj) = x;
                         }
                     }
@@ -140,6 +140,10 @@ pub(crate) unsafe fn pack_rows<T: Element>(
         if cs == 1 {
             for i in 0..rows {
                 let (src, dst) = (from.add(i * rs), to.add(i * lda));
+                if T::IS_F32 {
+                    std::ptr::copy_nonoverlapping(src.cast(), dst, k);
+                    continue;
+                }
                 for p in 0..k {
                     *dst.add(p) = (*src.add(p)).to_f32();
                 }
@@ -185,24 +189,34 @@ pub(crate) unsafe fn pack_matrix<T: Element>(
     let kc = k_block(k);
     let to = Shared::new(to);
     let from = from as usize; // an address travels between threads, a pointer does not
+    // A stretch of 16 rows over 8 panels at a time: reads whole lines of a page before it leaves it, in either direction.
+    const STRETCH: usize = 16;
+    const GROUP: usize = 8;
+    let groups = panels.count.div_ceil(GROUP);
     let one = |index: usize| {
-        let (block, j) = (index / panels.count, index % panels.count);
+        let (block, group) = (index / groups, index % groups);
         let p0 = block * kc;
         let steps = kc.min(k - p0);
-        let (col0, vectors, cols) = panels.panel(j);
-        // SAFETY: rows `p0..p0 + steps` and columns `col0..col0 + cols` exist; each (block, panel) has its own part of `to`.
-        unsafe {
-            pack_panel(
-                to.get().add(p0 * panels.padded() + steps * col0),
-                vectors * panels.lanes,
-                (from as *const T).wrapping_add(p0 * rs + col0 * cs),
-                (rs, cs),
-                steps,
-                cols,
-            );
+        for p in (0..steps).step_by(STRETCH) {
+            for j in group * GROUP..panels.count.min((group + 1) * GROUP) {
+                let (col0, vectors, cols) = panels.panel(j);
+                let width = vectors * panels.lanes;
+                // SAFETY: rows `p0..p0 + steps` and columns `col0..col0 + cols` exist; each (block, panel) has its own part
+                // of `to`.
+                unsafe {
+                    pack_panel(
+                        to.get().add(p0 * panels.padded() + steps * col0 + p * width),
+                        width,
+                        (from as *const T).wrapping_add((p0 + p) * rs + col0 * cs),
+                        (rs, cs),
+                        STRETCH.min(steps - p),
+                        cols,
+                    );
+                }
+            }
         }
     };
-    let parts = k.div_ceil(kc) * panels.count;
+    let parts = k.div_ceil(kc) * groups;
     // 64 Ki elements take some 20 µs: below, waking another thread costs more than it saves.
     if k * panels.cols > 1 << 16 {
         (0..parts).into_par_iter().for_each(one);
@@ -245,7 +259,8 @@ impl PackedB {
         let [so, si, rs, cs] = b.strides();
         let panels = Panels::new(n, kernel);
         let (outer, inner) = (if so == 0 { outer.min(1) } else { outer }, if si == 0 { inner.min(1) } else { inner });
-        let too_large = LinalgError::OutOfBounds { shape: b.shape(), strides: b.strides(), len: isize::MAX as usize / 4 };
+        let too_large =
+            LinalgError::OutOfBounds { shape: b.shape(), strides: b.strides(), len: isize::MAX as usize / 4 };
         let one = k.checked_mul(panels.padded()).ok_or_else(|| too_large.clone())?;
         let all = one
             .checked_mul(outer)

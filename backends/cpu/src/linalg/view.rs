@@ -153,11 +153,7 @@ impl<'a, T: Copy> Matrices<'a, T> {
     }
 
     /// The same view with batch dimensions of size 1 repeated up to `batch`.
-    pub(crate) fn broadcast(
-        mut self,
-        operand: &'static str,
-        batch: [usize; 2],
-    ) -> Result<Self, LinalgError> {
+    pub(crate) fn broadcast(mut self, operand: &'static str, batch: [usize; 2]) -> Result<Self, LinalgError> {
         let [_, _, rows, cols] = self.shape;
         let found = self.shape;
         for (i, &n) in batch.iter().enumerate() {
@@ -191,8 +187,7 @@ impl<'a, T: Copy> MatricesMut<'a, T> {
             return Err(LinalgError::OutOfBounds { shape, strides, len: data.len() });
         }
         // Sorted by stride, each dimension must step over all that the smaller ones reach.
-        let mut dims: Vec<(usize, usize)> =
-            strides.into_iter().zip(shape).filter(|&(_, n)| n > 1).collect();
+        let mut dims: Vec<(usize, usize)> = strides.into_iter().zip(shape).filter(|&(_, n)| n > 1).collect();
         dims.sort_unstable();
         let mut span = 1;
         for (stride, n) in dims {

@@ -52,8 +52,6 @@ impl Level {
 
     /// The levels this processor can run, narrowest first. Tests run each of them.
     pub fn all() -> impl Iterator<Item = Level> {
-        [Level::Baseline, Level::Avx2, Level::Avx512]
-            .into_iter()
-            .filter(|level| level.available())
+        [Level::Baseline, Level::Avx2, Level::Avx512].into_iter().filter(|level| level.available())
     }
 }
