@@ -22,6 +22,11 @@
 
 pub mod build;
 pub mod fp8;
+pub mod legal;
+pub mod uses;
+pub mod verify;
+
+mod uniform;
 
 use crate::DType;
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,94 @@
+//! Rewrites a kernel for one device: after this a backend meets only what the device has.
+//!
+//! The order matters. Fragments and asynchronous copies become loads and stores first, so that the float conversions see
+//! them; reductions follow, because they share in the wider values; guards come last, when every access is there, except
+//! that accesses made by a lowering and in range by construction are marked and left alone.
+//!
+//! Afterwards: `idx_bits` is 32 or 64; no `BufLen`, `GlobalId`, `LocalSize`, `Unpack`, `AssumeMultiple`; buffer indices are
+//! `idx` with the hidden offset added; the steps of for-loops are at least 1; the condition of `select` has as many lanes
+//! as its choices; features that the device lacks are gone. In checked kernels fragments and asynchronous copies
+//! are always lowered, because their accesses are guarded one by one.
+
+mod emit;
+mod features;
+mod float;
+mod grid;
+mod group;
+mod guard;
+mod range;
+mod small;
+
+use super::*;
+use crate::{Error, Result, info::DeviceInfo};
+use emit::{Emit, rewrite};
+
+pub use features::features;
+
+/// What a kernel is legalised for.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The device.
+    pub info: &'a DeviceInfo,
+    /// Bits of `idx`: 32 or 64.
+    pub idx_bits: u8,
+    /// Guards every access that is not proven to be in range, and bounds while-loops.
+    pub checked: bool,
+}
+
+/// Legalises a kernel, verifying it before and after.
+///
+/// # Errors
+/// `InvalidArgument` when the kernel is malformed or legalised already; `Unsupported` when it needs what the device
+/// lacks and nothing can stand in for it.
+pub fn legalize(k: &Kernel, t: &Target<'_>) -> Result<Kernel> {
+    verify::verify(k)?;
+    if k.idx_bits != 0 {
+        return Err(Error::invalid(format!("kernel {}: it is legalised already, for {}-bit idx", k.name, k.idx_bits)));
+    }
+    if !matches!(t.idx_bits, 32 | 64) {
+        return Err(Error::invalid(format!("idx of {} bits was asked for; 32 and 64 are accepted", t.idx_bits)));
+    }
+    if k.params.iter().any(|p| matches!(p.kind, ParamKind::Scalar { role, .. } if role != Role::User)) {
+        return Err(Error::invalid(format!("kernel {}: hidden parameters are added here, not by authors", k.name)));
+    }
+    features::require(k, t.info)?;
+    let uses = features(k);
+
+    let mut kernel = k.clone();
+    kernel.idx_bits = t.idx_bits;
+    narrow_constants(&mut kernel)?;
+    let mut e = Emit::new(kernel);
+    float::lower(&mut e, t.info)?;
+    rewrite(&mut e, &mut group::Group::new(t.info, &uses))?;
+    guard::lower(&mut e, t.checked)?;
+    grid::lower(&mut e, t.info.limits.max_groups)?;
+    let out = e.k;
+    verify::verify(&out).map_err(|bad| Error::invalid(format!("legalising broke a kernel, a bug in anychip: {bad}")))?;
+    Ok(out)
+}
+
+/// Constants hold no bits beyond their type; one of `idx` must be the same number in 32 bits, or a negative one that
+/// wraps.
+fn narrow_constants(k: &mut Kernel) -> Result<()> {
+    let mut body = std::mem::take(&mut k.body);
+    let mut fault = None;
+    visit_mut(&mut body, &mut |i| {
+        if let (Op::Const(bits), Some(Type::Num { elem, .. })) = (&mut i.op, i.out.map(|v| k.values[v.at()])) {
+            let width = k.elem_bytes(elem) * 8;
+            let low = *bits & (u64::MAX >> (64 - width));
+            let number = *bits as i64;
+            if elem == Elem::Idx && low != *bits && (number > 0 || number < i32::MIN as i64) {
+                fault.get_or_insert((i.loc, *bits));
+            }
+            *bits = if elem.is_bool() { (low != 0) as u64 } else { low };
+        }
+    });
+    k.body = body;
+    match fault {
+        None => Ok(()),
+        Some((loc, bits)) => Err(Error::unsupported(
+            format!("kernel {}: {}the idx constant {bits}", k.name, verify::place(k, loc)),
+            "it does not fit 32-bit indices; 64-bit ones hold it",
+        )),
+    }
+}

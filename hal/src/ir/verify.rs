@@ -1,0 +1,707 @@
+//! Says whether a kernel is well formed: types, order of definitions, structure, and that whole-workgroup operations
+//! stand where every lane of the workgroup arrives.
+//!
+//! Runs before and after the legalising pass, so it accepts legalised kernels too. Nothing here panics, whatever the
+//! kernel holds: ids are checked before they are used, and nesting is limited.
+
+use super::{uniform, *};
+use crate::{DType, Error, Result};
+
+/// Deepest nesting of blocks.
+pub const MAX_DEPTH: usize = 200;
+
+/// Largest number of elements of a shared or private array.
+pub const MAX_ARRAY: u32 = i32::MAX as u32;
+
+/// `InvalidArgument` naming kernel, place and what would be accepted, or nothing.
+pub fn verify(k: &Kernel) -> Result<()> {
+    let mut v = Verifier { k, seen: vec![false; k.values.len()], visible: vec![false; k.values.len()], loops: 0 };
+    v.declarations().map_err(|why| Error::invalid(format!("kernel {}: {why}", k.name)))?;
+    v.block(&k.body, 1)?;
+    match uniform::first_divergent(k) {
+        None => Ok(()),
+        Some((loc, why)) => Err(error(k, loc, &why)),
+    }
+}
+
+/// True for `[A-Za-z_][A-Za-z0-9_]*`.
+pub fn is_identifier(s: &str) -> bool {
+    let mut c = s.bytes();
+    c.next().is_some_and(|b| b == b'_' || b.is_ascii_alphabetic()) && c.all(|b| b == b'_' || b.is_ascii_alphanumeric())
+}
+
+/// `kernel: file:line: why`.
+pub(super) fn error(k: &Kernel, loc: Loc, why: &str) -> Error {
+    Error::invalid(format!("kernel {}: {}{why}", k.name, place(k, loc)))
+}
+
+/// `file:line: `, or nothing where it is not known.
+pub(super) fn place(k: &Kernel, loc: Loc) -> String {
+    match k.files.get(loc.file as usize) {
+        Some(f) if loc.line > 0 => format!("{f}:{}: ", loc.line),
+        _ => String::new(),
+    }
+}
+
+/// A type as a message names it.
+pub(super) fn type_name(t: Type) -> String {
+    match t {
+        Type::Num { elem, lanes: 1 } => elem.name().to_string(),
+        Type::Num { elem, lanes } => format!("{}x{lanes}", elem.name()),
+        Type::Frag(f) => format!("{:?} fragment {}x{}x{} of {}", f.role, f.m, f.n, f.k, f.elem),
+    }
+}
+
+type Check<T = ()> = std::result::Result<T, String>;
+
+macro_rules! ensure {
+    ($cond:expr, $($why:tt)+) => {
+        if !$cond {
+            return Err(format!($($why)+).into());
+        }
+    };
+}
+
+/// A mistake of this operation, or one inside its blocks that already names its place.
+enum Fault {
+    Here(String),
+    Inside(Error),
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Fault {
+        Fault::Here(why)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(e: Error) -> Fault {
+        Fault::Inside(e)
+    }
+}
+
+struct Verifier<'k> {
+    k: &'k Kernel,
+    /// Defined somewhere already.
+    seen: Vec<bool>,
+    /// Defined and in scope.
+    visible: Vec<bool>,
+    loops: u32,
+}
+
+/// May be computed with: everything but bool and the storage-only floats.
+fn computes(e: Elem) -> bool {
+    !e.is_bool() && !matches!(e, Elem::D(DType::F8E4M3 | DType::F8E5M2))
+}
+
+impl Verifier<'_> {
+    fn declarations(&self) -> Check {
+        let k = self.k;
+        ensure!(
+            k.version <= VERSION,
+            "written in version {} of the language; up to {VERSION} is understood",
+            k.version
+        );
+        ensure!(is_identifier(&k.name), "its name {:?} must be an identifier ([A-Za-z_][A-Za-z0-9_]*)", k.name);
+        let lanes = k.workgroup.iter().try_fold(1u32, |n, w| n.checked_mul(*w));
+        ensure!(
+            lanes.is_some_and(|n| n > 0),
+            "workgroup {:?}: every dimension must be at least 1 and their product fit 32 bits",
+            k.workgroup
+        );
+        ensure!(matches!(k.idx_bits, 0 | 32 | 64), "idx_bits is {}; 0 (not legalised), 32 or 64", k.idx_bits);
+        ensure!(k.files.len() <= u16::MAX as usize + 1, "{} source files; up to 65536", k.files.len());
+        let mut names = std::collections::HashSet::new();
+        for (i, p) in k.params.iter().enumerate() {
+            ensure!(
+                is_identifier(&p.name),
+                "parameter {i}: {:?} must be an identifier ([A-Za-z_][A-Za-z0-9_]*)",
+                p.name
+            );
+            ensure!(names.insert(&p.name), "two parameters are named {:?}; names must differ", p.name);
+            match p.kind {
+                ParamKind::Buffer { align, .. } => {
+                    ensure!(align > 0, "parameter {}: its alignment must be at least 1 element", p.name)
+                }
+                ParamKind::Scalar { role: Role::Offset(b) | Role::Len(b), elem } => {
+                    ensure!(elem == Elem::Idx, "parameter {}: a hidden scalar must be idx", p.name);
+                    self.buffer(b).map_err(|e| format!("parameter {}: {e}", p.name))?;
+                }
+                ParamKind::Scalar { role: Role::Groups, elem } => {
+                    ensure!(elem == Elem::Idx, "parameter {}: a hidden scalar must be idx", p.name)
+                }
+                ParamKind::Scalar { role: Role::User, .. } => {}
+            }
+        }
+        for (what, arrays) in [("shared", &k.shared), ("private", &k.private)] {
+            for a in arrays {
+                ensure!(is_identifier(&a.name), "{what} array {:?}: its name must be an identifier", a.name);
+                ensure!(
+                    a.len > 0 && a.len <= MAX_ARRAY,
+                    "{what} array {}: {} elements; 1 to {MAX_ARRAY} are accepted",
+                    a.name,
+                    a.len
+                );
+            }
+        }
+        for v in &k.vars {
+            ensure!(is_identifier(&v.name), "variable {:?}: its name must be an identifier", v.name);
+            ensure!(matches!(v.ty, Type::Num { .. }), "variable {}: must be a scalar or a vector", v.name);
+            self.well_formed(v.ty).map_err(|e| format!("variable {}: {e}", v.name))?;
+        }
+        for (i, t) in k.values.iter().enumerate() {
+            self.well_formed(*t).map_err(|e| format!("value %{i}: {e}"))?;
+        }
+        Ok(())
+    }
+
+    fn well_formed(&self, t: Type) -> Check {
+        match t {
+            Type::Num { lanes, .. } => {
+                ensure!(matches!(lanes, 1 | 2 | 4 | 8), "{lanes} lanes; 1, 2, 4 or 8 are accepted")
+            }
+            Type::Frag(f) => {
+                ensure!(f.m > 0 && f.n > 0 && f.k > 0, "a fragment of {}x{}x{}; none may be 0", f.m, f.n, f.k);
+                ensure!(f.scope != Scope::Device, "a fragment's scope is a subgroup or a workgroup");
+                ensure!(f.elem != DType::Bool, "a fragment of bool; numbers are accepted");
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a block; gives the values it defined, still visible: the caller closes them.
+    fn block(&mut self, block: &Block, depth: usize) -> Result<Vec<Value>> {
+        if depth > MAX_DEPTH {
+            let loc = block.first().map(|i| i.loc).unwrap_or_default();
+            return Err(error(self.k, loc, &format!("blocks are nested deeper than {MAX_DEPTH}")));
+        }
+        let mut defined = vec![];
+        for inst in block {
+            let done = self.inst(inst, depth).and_then(|()| match inst.out {
+                Some(v) => self.define(v, &mut defined).map_err(Fault::Here),
+                None => Ok(()),
+            });
+            match done {
+                Ok(()) => {}
+                Err(Fault::Here(why)) => return Err(error(self.k, inst.loc, &why)),
+                Err(Fault::Inside(e)) => return Err(e),
+            }
+        }
+        Ok(defined)
+    }
+
+    fn closed(&mut self, block: &Block, depth: usize) -> Result<()> {
+        let defined = self.block(block, depth)?;
+        self.close(&defined);
+        Ok(())
+    }
+
+    fn close(&mut self, defined: &[Value]) {
+        for v in defined {
+            self.visible[v.at()] = false;
+        }
+    }
+
+    fn define(&mut self, v: Value, defined: &mut Vec<Value>) -> Check {
+        ensure!(v.at() < self.seen.len(), "defines %{}, but there are only {} values", v.0, self.seen.len());
+        ensure!(!self.seen[v.at()], "%{} is defined twice; each value is defined once", v.0);
+        self.seen[v.at()] = true;
+        self.visible[v.at()] = true;
+        defined.push(v);
+        Ok(())
+    }
+
+    /// Type of a value that is visible here.
+    fn ty(&self, v: Value) -> Check<Type> {
+        ensure!(v.at() < self.seen.len(), "uses %{}, but there are only {} values", v.0, self.seen.len());
+        ensure!(
+            self.visible[v.at()],
+            "uses %{} {}; a value is used after its definition, in the same block or deeper",
+            v.0,
+            if self.seen[v.at()] { "outside its block" } else { "before its definition" }
+        );
+        Ok(self.k.values[v.at()])
+    }
+
+    /// Element and lanes of a scalar or vector.
+    fn num(&self, v: Value) -> Check<(Elem, u8)> {
+        match self.ty(v)? {
+            Type::Num { elem, lanes } => Ok((elem, lanes)),
+            Type::Frag(_) => Err(format!("%{} is a fragment; a scalar or vector is accepted", v.0)),
+        }
+    }
+
+    fn frag(&self, v: Value) -> Check<Frag> {
+        match self.ty(v)? {
+            Type::Frag(f) => Ok(f),
+            t => Err(format!("%{} is {}; a fragment is accepted", v.0, type_name(t))),
+        }
+    }
+
+    fn is(&self, what: &str, v: Value, want: Type) -> Check {
+        let got = self.ty(v)?;
+        ensure!(got == want, "{what} is {}; {} is accepted", type_name(got), type_name(want));
+        Ok(())
+    }
+
+    fn index(&self, what: &str, v: Value) -> Check {
+        let got = self.ty(v)?;
+        let ok = matches!(got, Type::Num { elem, lanes: 1 } if elem.is_int());
+        ensure!(ok, "{what} is {}; a scalar integer or idx is accepted", type_name(got));
+        Ok(())
+    }
+
+    fn buffer(&self, p: ParamId) -> Check<(&Param, DType, Access)> {
+        match self.k.params.get(p.at()) {
+            Some(param) => match param.kind {
+                ParamKind::Buffer { elem, access, .. } => Ok((param, elem, access)),
+                ParamKind::Scalar { .. } => Err(format!("parameter {} is a scalar; a buffer is accepted", param.name)),
+            },
+            None => Err(format!("names parameter {}, but there are only {}", p.0, self.k.params.len())),
+        }
+    }
+
+    fn shared(&self, s: SharedId) -> Check<&Array> {
+        self.k
+            .shared
+            .get(s.at())
+            .ok_or_else(|| format!("names shared array {}, but there are only {}", s.0, self.k.shared.len()))
+    }
+
+    /// Element of a place, after checking that it may be read or written as asked.
+    fn place(&self, p: Place, reads: bool, writes: bool) -> Check<Elem> {
+        match p {
+            Place::Buffer(b) => {
+                let (param, elem, access) = self.buffer(b)?;
+                ensure!(
+                    (!reads || access.reads()) && (!writes || access.writes()),
+                    "{} buffer {}, which is declared {access:?}",
+                    match (reads, writes) {
+                        (true, true) => "reads and writes",
+                        (true, false) => "loads from",
+                        _ => "stores to",
+                    },
+                    param.name
+                );
+                Ok(Elem::D(elem))
+            }
+            Place::Shared(s) => Ok(self.shared(s)?.elem),
+            Place::Private(s) => match self.k.private.get(s.at()) {
+                Some(a) => Ok(a.elem),
+                None => Err(format!("names private array {}, but there are only {}", s.0, self.k.private.len())),
+            },
+        }
+    }
+
+    fn var(&self, v: VarId) -> Check<&Var> {
+        self.k
+            .vars
+            .get(v.at())
+            .ok_or_else(|| format!("names variable {}, but there are only {}", v.0, self.k.vars.len()))
+    }
+
+    fn reduces(&self, op: ReduceOp, e: Elem) -> Check {
+        let ok = match op {
+            ReduceOp::Sum | ReduceOp::Prod | ReduceOp::Min | ReduceOp::Max => computes(e),
+            ReduceOp::And | ReduceOp::Or | ReduceOp::Xor => e.is_int() || e.is_bool(),
+        };
+        let accepted = match op {
+            ReduceOp::Sum | ReduceOp::Prod | ReduceOp::Min | ReduceOp::Max => "an integer or a float that computes",
+            ReduceOp::And | ReduceOp::Or | ReduceOp::Xor => "an integer or bool",
+        };
+        ensure!(ok, "reduction {op:?} of {}; {accepted} is accepted", e.name());
+        Ok(())
+    }
+
+    fn inst(&mut self, inst: &Inst, depth: usize) -> std::result::Result<(), Fault> {
+        let out = match inst.out {
+            Some(v) => {
+                ensure!(v.at() < self.seen.len(), "defines %{}, but there are only {} values", v.0, self.seen.len());
+                Some(self.k.values[v.at()])
+            }
+            None => None,
+        };
+        match &inst.op {
+            Op::If { cond, then, otherwise } => {
+                self.is("the condition of if", *cond, Type::BOOL)?;
+                self.closed(then, depth + 1)?;
+                self.closed(otherwise, depth + 1)?;
+            }
+            Op::For { var, start, end, step, body, .. } => {
+                self.index("the start of for", *start)?;
+                let ty = self.ty(*start)?;
+                self.is("the end of for", *end, ty)?;
+                self.is("the step of for", *step, ty)?;
+                let mut own = vec![];
+                self.define(*var, &mut own)?;
+                self.is("the variable of for", *var, ty)?;
+                self.loops += 1;
+                self.closed(body, depth + 1)?;
+                self.loops -= 1;
+                self.close(&own);
+            }
+            Op::While { head, cond, body } => {
+                // Break and Continue of the head would belong to an outer loop in some targets and to this one in
+                // others: they stand in the body only.
+                let outer = std::mem::replace(&mut self.loops, 0);
+                let own = self.block(head, depth + 1)?;
+                self.is("the condition of while", *cond, Type::BOOL)?;
+                self.loops = outer + 1;
+                self.closed(body, depth + 1)?;
+                self.loops = outer;
+                self.close(&own);
+            }
+            Op::FragEach { frag, row, col, elem, body } => {
+                let f = self.frag(*frag)?;
+                let mut own = vec![];
+                for v in [row, col, elem] {
+                    self.define(*v, &mut own)?;
+                }
+                self.is("the row of a visit", *row, Type::U32)?;
+                self.is("the column of a visit", *col, Type::U32)?;
+                self.is("the element of a visit", *elem, Type::scalar(f.elem))?;
+                // A break would leave the visit in some lowerings and the loop around it in others.
+                let outer = std::mem::replace(&mut self.loops, 0);
+                self.closed(body, depth + 1)?;
+                self.loops = outer;
+                self.close(&own);
+            }
+            Op::Break | Op::Continue => {
+                ensure!(self.loops > 0, "break or continue outside a loop's body")
+            }
+            op => match self.result(op, out)? {
+                Want::Nothing => ensure!(out.is_none(), "this operation has no result"),
+                Want::Maybe(t) => {
+                    if let Some(got) = out {
+                        ensure!(got == t, "its result is {}; it must be {}", type_name(got), type_name(t))
+                    }
+                }
+                Want::Type(t) => match out {
+                    Some(got) => ensure!(got == t, "its result is {}; it must be {}", type_name(got), type_name(t)),
+                    None => ensure!(false, "its result must be given a value"),
+                },
+            },
+        }
+        if !inst.op.blocks().is_empty() || matches!(inst.op, Op::Break | Op::Continue) {
+            ensure!(out.is_none(), "this operation has no result");
+        }
+        Ok(())
+    }
+
+    /// Checks a flat operation's operands and says what it defines.
+    fn result(&self, op: &Op, out: Option<Type>) -> Check<Want> {
+        let declared = || out.ok_or_else(|| "its result must be given a value".to_string());
+        let t = match op {
+            Op::Const(_) => match declared()? {
+                t @ Type::Num { .. } => t,
+                Type::Frag(_) => return Err("a constant is a scalar or a vector, not a fragment".into()),
+            },
+            Op::Scalar(p) => match self.k.params.get(p.at()) {
+                Some(Param { kind: ParamKind::Scalar { elem, .. }, .. }) => Type::scalar(*elem),
+                Some(p) => return Err(format!("reads parameter {} as a scalar, but it is a buffer", p.name)),
+                None => return Err(format!("names parameter {}, but there are only {}", p.0, self.k.params.len())),
+            },
+            Op::BufLen(p) => {
+                self.buffer(*p)?;
+                Type::IDX
+            }
+            Op::Builtin(b) => match b {
+                Builtin::GroupId(d) | Builtin::NumGroups(d) | Builtin::GlobalId(d) => {
+                    ensure!(*d < 3, "{b:?}: dimensions are 0, 1 and 2");
+                    Type::IDX
+                }
+                Builtin::LocalId(d) | Builtin::LocalSize(d) => {
+                    ensure!(*d < 3, "{b:?}: dimensions are 0, 1 and 2");
+                    Type::U32
+                }
+                Builtin::SubgroupSize | Builtin::SubgroupLane | Builtin::SubgroupId => Type::U32,
+            },
+            Op::Unary(op, a) => {
+                let (e, lanes) = self.num(*a)?;
+                let (ok, accepted) = match op {
+                    UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Sign => (computes(e), "a number"),
+                    UnaryOp::Not => (e.is_int() || e.is_bool(), "an integer or bool"),
+                    UnaryOp::CountOnes | UnaryOp::LeadingZeros | UnaryOp::TrailingZeros => (e.is_int(), "an integer"),
+                    _ => (e.is_float() && computes(e), "f16, bf16, f32 or f64"),
+                };
+                ensure!(ok, "{op:?} of {}; {accepted} is accepted", e.name());
+                match op {
+                    UnaryOp::IsNan | UnaryOp::IsInf => Type::vector(DType::Bool, lanes),
+                    _ => Type::vector(e, lanes),
+                }
+            }
+            Op::Binary(op, a, b) => {
+                let (e, lanes) = self.num(*a)?;
+                self.is(&format!("the second operand of {op:?}"), *b, Type::vector(e, lanes))?;
+                let (ok, accepted) = match op {
+                    BinaryOp::And | BinaryOp::Or | BinaryOp::Xor => (e.is_int() || e.is_bool(), "an integer or bool"),
+                    BinaryOp::Shl | BinaryOp::Shr => (e.is_int(), "an integer"),
+                    BinaryOp::Pow => (e.is_float() && computes(e), "f16, bf16, f32 or f64"),
+                    _ => (computes(e), "a number"),
+                };
+                ensure!(ok, "{op:?} of {}; {accepted} is accepted", e.name());
+                Type::vector(e, lanes)
+            }
+            Op::Compare(op, a, b) => {
+                let (e, lanes) = self.num(*a)?;
+                self.is(&format!("the second operand of {op:?}"), *b, Type::vector(e, lanes))?;
+                let ok = computes(e) || e.is_bool() && matches!(op, CmpOp::Eq | CmpOp::Ne);
+                ensure!(ok, "{op:?} of {}; numbers are accepted, bool for Eq and Ne", e.name());
+                Type::vector(DType::Bool, lanes)
+            }
+            Op::MulAdd(a, b, c) | Op::Fma(a, b, c) => {
+                let (e, lanes) = self.num(*a)?;
+                self.is("the second factor", *b, Type::vector(e, lanes))?;
+                self.is("the addend", *c, Type::vector(e, lanes))?;
+                let fma = matches!(op, Op::Fma(..));
+                ensure!(
+                    computes(e) && (!fma || e.is_float()),
+                    "{} of {}; {} is accepted",
+                    if fma { "fma" } else { "mul_add" },
+                    e.name(),
+                    if fma { "a float" } else { "a number" }
+                );
+                Type::vector(e, lanes)
+            }
+            Op::Select(c, a, b) => {
+                let (e, lanes) = self.num(*a)?;
+                self.is("the second choice of select", *b, Type::vector(e, lanes))?;
+                let got = self.ty(*c)?;
+                ensure!(
+                    got == Type::BOOL || got == Type::vector(DType::Bool, lanes),
+                    "the condition of select is {}; bool with 1 or {lanes} lanes is accepted",
+                    type_name(got)
+                );
+                Type::vector(e, lanes)
+            }
+            Op::Cast(a) => {
+                let (_, lanes) = self.num(*a)?;
+                match declared()? {
+                    t @ Type::Num { lanes: l, .. } if l == lanes => t,
+                    t => return Err(format!("cast to {}; a type of {lanes} lanes is accepted", type_name(t))),
+                }
+            }
+            Op::Bitcast(a) => {
+                let (from, lanes) = self.num(*a)?;
+                match (declared()?, from) {
+                    (t @ Type::Num { elem: Elem::D(to), lanes: l }, Elem::D(from))
+                        if l == lanes && to.size() == from.size() && from != DType::Bool && to != DType::Bool =>
+                    {
+                        t
+                    }
+                    (t, _) => {
+                        return Err(format!(
+                            "bitcast from {} to {}; types of one size and number of lanes are accepted, not bool or idx",
+                            from.name(),
+                            type_name(t)
+                        ));
+                    }
+                }
+            }
+            Op::Dot4 { a, b, acc, a_signed, b_signed } => {
+                self.is("the first operand of dot4", *a, Type::U32)?;
+                self.is("the second operand of dot4", *b, Type::U32)?;
+                let t = Type::scalar(if *a_signed || *b_signed { DType::I32 } else { DType::U32 });
+                self.is("the accumulator of dot4", *acc, t)?;
+                t
+            }
+            Op::Unpack { word, index, bits, .. } => {
+                self.is("the word of unpack", *word, Type::U32)?;
+                self.is("the index of unpack", *index, Type::U32)?;
+                ensure!(matches!(bits, 1 | 2 | 4), "unpack of {bits} bits; 1, 2 or 4 are accepted");
+                Type::scalar(DType::I32)
+            }
+            Op::Vector(of) => {
+                let t = declared()?;
+                let Type::Num { elem, lanes } = t else {
+                    return Err("a vector's result is a vector".into());
+                };
+                ensure!(of.len() == lanes as usize, "a vector of {lanes} lanes from {} values", of.len());
+                for v in of {
+                    self.is("a lane of a vector", *v, Type::scalar(elem))?;
+                }
+                t
+            }
+            Op::Splat(a) => {
+                let (e, lanes) = self.num(*a)?;
+                ensure!(lanes == 1, "splat of a vector of {lanes} lanes; a scalar is accepted");
+                match declared()? {
+                    t @ Type::Num { elem, .. } if elem == e => t,
+                    t => return Err(format!("splat of {} to {}", e.name(), type_name(t))),
+                }
+            }
+            Op::Extract(a, lane) => {
+                let (e, lanes) = self.num(*a)?;
+                ensure!(*lane < lanes, "lane {lane} of a vector of {lanes}");
+                Type::scalar(e)
+            }
+            Op::Load { place, index, .. } => {
+                let e = self.place(*place, true, false)?;
+                self.index("the index of a load", *index)?;
+                match declared()? {
+                    t @ Type::Num { elem, .. } if elem == e => t,
+                    t => return Err(format!("load of {} from elements of {}", type_name(t), e.name())),
+                }
+            }
+            Op::Store { place, index, value, .. } => {
+                let e = self.place(*place, false, true)?;
+                self.index("the index of a store", *index)?;
+                let (got, _) = self.num(*value)?;
+                ensure!(got == e, "stores {} into elements of {}; convert it first", got.name(), e.name());
+                return Ok(Want::Nothing);
+            }
+            Op::Get(v) => self.var(*v)?.ty,
+            Op::Set(v, to) => {
+                let var = self.var(*v)?;
+                self.is(&format!("what variable {} is set to", var.name), *to, var.ty)?;
+                return Ok(Want::Nothing);
+            }
+            Op::Atomic { op, place, index, value, compare, .. } => {
+                ensure!(!matches!(place, Place::Private(_)), "atomics work on buffers and shared arrays");
+                let e = self.place(*place, *op != AtomicOp::Store, *op != AtomicOp::Load)?;
+                let ok = match e {
+                    Elem::D(DType::I32 | DType::U32 | DType::I64 | DType::U64) => true,
+                    Elem::D(DType::F32 | DType::F64) => {
+                        matches!(op, AtomicOp::Add | AtomicOp::Exchange | AtomicOp::Load | AtomicOp::Store)
+                    }
+                    _ => false,
+                };
+                ensure!(
+                    ok,
+                    "atomic {op:?} on {}; i32, u32, i64, u64 are accepted, f32 and f64 for Add, Exchange, Load, Store",
+                    e.name()
+                );
+                self.index("the index of an atomic", *index)?;
+                let t = Type::scalar(e);
+                self.is("the operand of an atomic", *value, t)?;
+                ensure!(
+                    compare.is_some() == (*op == AtomicOp::CompareExchange),
+                    "CompareExchange has a value to compare with, other atomics have none"
+                );
+                if let Some(c) = compare {
+                    self.is("what CompareExchange compares with", *c, t)?;
+                }
+                return Ok(Want::Maybe(t));
+            }
+            Op::Return | Op::CopyCommit | Op::CopyWait(_) => return Ok(Want::Nothing),
+            Op::Barrier(s) => {
+                ensure!(*s != Scope::Device, "there is no device-wide barrier; a subgroup's and a workgroup's are");
+                return Ok(Want::Nothing);
+            }
+            Op::GroupReduce(op, a) => {
+                let (e, lanes) = self.num(*a)?;
+                self.reduces(*op, e)?;
+                Type::vector(e, lanes)
+            }
+            Op::Subgroup { op, value, lane } => {
+                let (e, lanes) = self.num(*value)?;
+                let takes = match op {
+                    SubgroupOp::Reduce(r) => {
+                        self.reduces(*r, e)?;
+                        false
+                    }
+                    SubgroupOp::ScanAdd => {
+                        self.reduces(ReduceOp::Sum, e)?;
+                        false
+                    }
+                    _ => true,
+                };
+                ensure!(takes == lane.is_some(), "{op:?} {} a lane operand", if takes { "needs" } else { "has no" });
+                if let Some(l) = lane {
+                    self.is("the lane operand", *l, Type::U32)?;
+                }
+                Type::vector(e, lanes)
+            }
+            Op::CopyAsync { dst, dst_index, src, src_index, elems } => {
+                let to = self.shared(*dst)?.elem;
+                let from = self.place(Place::Buffer(*src), true, false)?;
+                ensure!(to == from, "copies elements of {} to a shared array of {}", from.name(), to.name());
+                self.index("the destination index of a copy", *dst_index)?;
+                self.index("the source index of a copy", *src_index)?;
+                ensure!((1..=64).contains(elems), "copies {elems} elements per lane; 1 to 64 are accepted");
+                return Ok(Want::Nothing);
+            }
+            Op::FragFill(v) => match declared()? {
+                t @ Type::Frag(f) => {
+                    self.is("what a fragment is filled with", *v, Type::scalar(f.elem))?;
+                    t
+                }
+                t => return Err(format!("fills {}; a fragment is accepted", type_name(t))),
+            },
+            Op::FragLoad { place, index, stride, .. } => match declared()? {
+                t @ Type::Frag(f) => {
+                    self.tile(*place, true, f, *index, *stride)?;
+                    t
+                }
+                t => return Err(format!("loads {} as a fragment", type_name(t))),
+            },
+            Op::FragStore { frag, place, index, stride, .. } => {
+                let f = self.frag(*frag)?;
+                self.tile(*place, false, f, *index, *stride)?;
+                return Ok(Want::Nothing);
+            }
+            Op::FragMma { a, b, acc } => {
+                let f = self.frag(*acc)?;
+                ensure!(f.role == FragRole::Acc, "the accumulator of a multiplication is an operand fragment");
+                for (operand, role) in [(a, FragRole::A), (b, FragRole::B)] {
+                    match operand {
+                        FragOperand::Reg(v) => {
+                            let g = self.frag(*v)?;
+                            ensure!(
+                                Frag { elem: f.elem, ..g } == Frag { role, ..f },
+                                "operand {role:?} is a {}; one of the accumulator's shape and scope ({}x{}x{}) is accepted",
+                                type_name(Type::Frag(g)),
+                                f.m,
+                                f.n,
+                                f.k
+                            );
+                        }
+                        FragOperand::Tile { shared, index, stride, swizzle, .. } => {
+                            let e = self.shared(*shared)?.elem;
+                            ensure!(
+                                matches!(e, Elem::D(d) if d != DType::Bool),
+                                "operand {role:?} is a tile of {}",
+                                e.name()
+                            );
+                            self.is("the first element of a tile", *index, Type::U32)?;
+                            self.is("the stride of a tile", *stride, Type::U32)?;
+                            ensure!(
+                                swizzle.bits <= 7 && swizzle.shift <= 15,
+                                "a swizzle of {} bits shifted by {}; up to 7 and 15 are accepted",
+                                swizzle.bits,
+                                swizzle.shift
+                            );
+                        }
+                    }
+                }
+                Type::Frag(f)
+            }
+            Op::AssumeMultiple(v, n) => {
+                self.index("what is promised to be a multiple", *v)?;
+                ensure!(*n > 0, "a multiple of 0 is promised; 1 or more is accepted");
+                return Ok(Want::Maybe(self.ty(*v)?));
+            }
+            Op::If { .. } | Op::For { .. } | Op::While { .. } | Op::FragEach { .. } | Op::Break | Op::Continue => {
+                return Ok(Want::Nothing); // checked by the caller
+            }
+        };
+        Ok(Want::Type(t))
+    }
+
+    fn tile(&self, place: Place, reads: bool, f: Frag, index: Value, stride: Value) -> Check {
+        ensure!(!matches!(place, Place::Private(_)), "fragments lie in buffers and shared arrays");
+        let e = self.place(place, reads, !reads)?;
+        ensure!(e == Elem::D(f.elem), "a fragment of {} and elements of {}", f.elem, e.name());
+        self.index("the first element of a fragment", index)?;
+        self.is("the stride of a fragment", stride, Type::U32)
+    }
+}
+
+/// What an operation defines.
+enum Want {
+    Nothing,
+    /// A value of this type, or none.
+    Maybe(Type),
+    /// A value of this type.
+    Type(Type),
+}
