@@ -358,6 +358,10 @@ impl Node {
     pub fn source(&self) -> Option<Source> {
         self.state().source.clone()
     }
+    /// Its bytes, when it has some on the host: a leaf's, or a checkpoint's.
+    pub fn host(&self) -> Option<Host> {
+        self.state().host.clone()
+    }
     /// True when nobody but the caller's handle and the graph's own edges holds it (for tests).
     pub fn handles(&self) -> usize {
         Arc::strong_count(&self.0)
