@@ -10,16 +10,21 @@
 #![deny(missing_docs)]
 
 pub mod contract;
+pub mod device;
 pub mod dtype;
 pub mod error;
 pub mod info;
 pub mod ir;
+pub mod layer;
 pub mod op;
+pub mod registry;
 
 pub use contract::{
     Command, Completion, Driver, Loaded, MaybeSendSync, Memory, Module, Range, RawBuffer, RawDevice, RawList,
     RawProgram, Span, Submission, Ticket, Work,
 };
+pub use device::Device;
 pub use dtype::DType;
 pub use error::{Error, Result};
 pub use info::DeviceInfo;
+pub use registry::Registry;

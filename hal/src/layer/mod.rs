@@ -1,0 +1,84 @@
+//! Layers: each wraps a device and is one, so that any backend gets them and none implements them.
+//!
+//! [`Device`](crate::Device) puts them on in this order, outermost first: [`Validate`] (when asked for), [`Trace`] (when
+//! asked for), [`Cache`], [`Pool`], [`Serial`] (when the device needs it), the backend. [`Fault`] is for tests: it stands
+//! directly on the backend and makes chosen calls fail. A layer knows the contract and nothing above it.
+
+mod fault;
+mod pool;
+mod serial;
+
+pub use fault::{Call, Fault, Planned};
+pub use pool::{MemoryUse, Pool};
+pub use serial::Serial;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks; a thread that panicked while it held the lock left plain data behind, which is still whole.
+pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes the methods of `RawDevice` that a layer hands on unchanged.
+macro_rules! forward {
+    ($($method:ident),* $(,)?) => { $($crate::layer::forward!(@ $method);)* };
+    (@ info) => {
+        fn info(&self) -> &$crate::DeviceInfo { self.inner.info() }
+    };
+    (@ alloc) => {
+        fn alloc(&self, bytes: u64, memory: $crate::Memory) -> $crate::Result<$crate::RawBuffer> {
+            self.inner.alloc(bytes, memory)
+        }
+    };
+    (@ free) => {
+        fn free(&self, buffer: $crate::RawBuffer) { self.inner.free(buffer) }
+    };
+    (@ host_write) => {
+        fn host_write(&self, buffer: $crate::RawBuffer, at: u64, from: &[u8]) -> $crate::Result<()> {
+            self.inner.host_write(buffer, at, from)
+        }
+    };
+    (@ host_read) => {
+        fn host_read(&self, buffer: $crate::RawBuffer, at: u64, to: &mut [u8]) -> $crate::Result<()> {
+            self.inner.host_read(buffer, at, to)
+        }
+    };
+    (@ accepts) => {
+        fn accepts(&self, graph: &$crate::op::Graph) -> $crate::Result<()> { self.inner.accepts(graph) }
+    };
+    (@ load) => {
+        fn load(&self, module: &$crate::Module<'_>, cached: Option<&[u8]>) -> $crate::Result<$crate::Loaded> {
+            self.inner.load(module, cached)
+        }
+    };
+    (@ unload) => {
+        fn unload(&self, program: $crate::RawProgram) { self.inner.unload(program) }
+    };
+    (@ record) => {
+        fn record(&self, commands: &[$crate::Command]) -> $crate::Result<$crate::RawList> {
+            self.inner.record(commands)
+        }
+    };
+    (@ release) => {
+        fn release(&self, list: $crate::RawList) { self.inner.release(list) }
+    };
+    (@ submit) => {
+        fn submit(&self, work: &$crate::Submission<'_>) -> $crate::Result<$crate::Ticket> { self.inner.submit(work) }
+    };
+    (@ wait) => {
+        fn wait(
+            &self,
+            ticket: $crate::Ticket,
+            timeout: std::time::Duration,
+        ) -> $crate::Result<Option<$crate::Completion>> {
+            self.inner.wait(ticket, timeout)
+        }
+    };
+    (@ notify) => {
+        fn notify(&self, ticket: $crate::Ticket, waker: std::task::Waker) -> bool { self.inner.notify(ticket, waker) }
+    };
+    (@ trim) => {
+        fn trim(&self) { self.inner.trim() }
+    };
+}
+pub(crate) use forward;

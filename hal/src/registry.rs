@@ -1,0 +1,225 @@
+//! Drivers by name, the devices that they reach, and device chains.
+//!
+//! A device is asked for by text: `"cpu"` (the same as `"cpu:0"`), `"opencl:1"`, a chain `"opencl:0,cpu"`, or `"auto"`.
+//! The registry knows no backend: whoever builds it adds the drivers. A driver that is missing is a line in the listing.
+
+use crate::{Device, DeviceInfo, Driver, Error, Result, info::DeviceClass};
+use serde::Serialize;
+use std::{cmp::Reverse, sync::Arc};
+
+/// The environment variable that [`Registry::open_default`] reads.
+pub const DEVICE_VARIABLE: &str = "ANYCHIP_DEVICE";
+
+/// The drivers of a process.
+#[derive(Clone, Default)]
+pub struct Registry {
+    drivers: Vec<Arc<dyn Driver>>,
+}
+
+/// Every device of every backend, and why the others give none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Listing {
+    /// What can be opened, by driver in the order in which drivers were added.
+    pub devices: Vec<DeviceInfo>,
+    /// What cannot.
+    pub unavailable: Vec<Unavailable>,
+}
+
+/// A backend, or one device of it, that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unavailable {
+    /// The driver's name; with an ordinal when it is about one device (`"opencl:1"`).
+    pub backend: String,
+    /// The reason.
+    pub why: String,
+}
+
+impl Registry {
+    /// A registry without drivers.
+    pub fn new() -> Registry {
+        Registry::default()
+    }
+
+    /// Adds a driver; one of the same name is replaced.
+    pub fn add(&mut self, driver: Arc<dyn Driver>) {
+        match self.drivers.iter_mut().find(|d| d.name() == driver.name()) {
+            Some(old) => *old = driver,
+            None => self.drivers.push(driver),
+        }
+    }
+
+    /// Asks every driver for its devices. Never fails: what is broken is listed with its reason.
+    pub fn devices(&self) -> Listing {
+        let mut listing = Listing::default();
+        for (_, found) in self.probe() {
+            listing.devices.extend(found.devices);
+            listing.unavailable.extend(found.unavailable);
+        }
+        listing
+    }
+
+    /// Per driver, in order.
+    fn probe(&self) -> Vec<(&Arc<dyn Driver>, Listing)> {
+        self.drivers.iter().map(|driver| (driver, Self::probe_one(&**driver))).collect()
+    }
+
+    fn probe_one(driver: &dyn Driver) -> Listing {
+        let mut found = Listing::default();
+        let backend = driver.name();
+        let mut missing = |backend: String, why: String| found.unavailable.push(Unavailable { backend, why });
+        match driver.devices() {
+            Err(Error::NoDriver { why, .. }) => missing(backend.into(), why),
+            Err(e) => missing(backend.into(), e.to_string()),
+            Ok(all) if all.is_empty() => missing(backend.into(), "the driver is there and finds no device".into()),
+            Ok(all) => {
+                for (n, device) in all.into_iter().enumerate() {
+                    match device {
+                        Ok(info) => found.devices.push(info),
+                        Err(e) => missing(format!("{backend}:{n}"), e.to_string()),
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Opens a device, a chain of them (`"opencl:0,cpu"`: what the first cannot do goes to the next), or `"auto"`: the
+    /// best that opens, by class. Every device of a chain must open.
+    ///
+    /// # Errors
+    /// `NoDevice` lists what exists; what the driver said when it could not open one is passed on with its name.
+    pub fn open(&self, asked: &str) -> Result<Vec<Device>> {
+        let asked = asked.trim();
+        let mut chain: Vec<(String, Device)> = Vec::new();
+        for part in asked.split(',').map(str::trim) {
+            if part.is_empty() {
+                let why = "a device is missing; accepted: a device (\"cpu\", \"opencl:0\"), several separated by commas, or \
+                           \"auto\"";
+                return Err(Error::NoDevice { asked: asked.into(), why: why.into() });
+            }
+            let (name, device) = match part.eq_ignore_ascii_case("auto") {
+                true => self.open_best()?,
+                false => self.open_one(part)?,
+            };
+            if chain.iter().any(|(n, _)| *n == name) {
+                let why = format!("{name} is named twice in the chain");
+                return Err(Error::NoDevice { asked: asked.into(), why });
+            }
+            chain.push((name, device));
+        }
+        Ok(chain.into_iter().map(|(_, device)| device).collect())
+    }
+
+    /// Opens what `ANYCHIP_DEVICE` names, or `"auto"` where it is not set.
+    pub fn open_default(&self) -> Result<Vec<Device>> {
+        match std::env::var(DEVICE_VARIABLE) {
+            Ok(asked) if !asked.trim().is_empty() => self.open(&asked).map_err(|e| match e {
+                Error::NoDevice { asked, why } => Error::NoDevice { asked, why: format!("{why} ({DEVICE_VARIABLE})") },
+                e => e,
+            }),
+            _ => self.open("auto"),
+        }
+    }
+
+    fn open_one(&self, part: &str) -> Result<(String, Device)> {
+        let no_device = |why: String| Error::NoDevice { asked: part.into(), why };
+        let (name, ordinal) = match part.split_once(':') {
+            None => (part, 0),
+            Some((name, ordinal)) => match ordinal.parse::<u32>() {
+                Ok(n) => (name, n),
+                Err(_) => {
+                    return Err(no_device(format!(
+                        "{ordinal:?} is no ordinal; accepted: a number from 0 on, as in \"{name}:0\"; {}",
+                        self.what_exists(None)
+                    )));
+                }
+            },
+        };
+        let Some(driver) = self.drivers.iter().find(|d| d.name().eq_ignore_ascii_case(name)) else {
+            return Err(no_device(format!("no backend has the name {name:?}; {}", self.what_exists(None))));
+        };
+        let name = driver.name();
+        match driver.open(ordinal) {
+            Ok(raw) => Ok((format!("{name}:{ordinal}"), Device::new(raw))),
+            // Only a failure asks every driver: opening one device must not wait for the others.
+            Err(e) => {
+                let found = Self::probe_one(&**driver);
+                let there = found.devices.len() + found.unavailable.iter().filter(|u| u.backend != name).count();
+                match &found.unavailable[..] {
+                    [all] if all.backend == name => {
+                        Err(no_device(format!("{name}: {}; {}", all.why, self.what_exists(Some(name)))))
+                    }
+                    _ if ordinal as usize >= there => {
+                        let ids: Vec<_> = found.devices.iter().map(describe).collect();
+                        let s = if ids.len() == 1 { "" } else { "s" };
+                        Err(no_device(format!(
+                            "{name} has {} device{s} ({}); {}",
+                            ids.len(),
+                            ids.join(", "),
+                            self.what_exists(Some(name))
+                        )))
+                    }
+                    // It is there and does not open: the driver's own error, which may say what to do.
+                    _ => match e {
+                        Error::NoDevice { why, .. } => Err(no_device(why)),
+                        Error::Backend { backend, code, message } => {
+                            Err(Error::Backend { backend, code, message: format!("opening {part}: {message}") })
+                        }
+                        e => Err(e),
+                    },
+                }
+            }
+        }
+    }
+
+    /// Every device, best first; equals in the order of the listing.
+    fn open_best(&self) -> Result<(String, Device)> {
+        let mut ranked = Vec::new();
+        let mut failed = Vec::new();
+        for (driver, found) in self.probe() {
+            failed.extend(found.unavailable.into_iter().map(|u| format!("{}: {}", u.backend, u.why)));
+            ranked.extend(found.devices.into_iter().map(|info| (driver, info)));
+        }
+        ranked.sort_by_key(|(_, info)| Reverse(rank(info.class)));
+        for (driver, info) in ranked {
+            let ordinal = info.id.split_once(':').and_then(|(_, n)| n.parse().ok()).unwrap_or(0);
+            match driver.open(ordinal) {
+                Ok(raw) => return Ok((format!("{}:{ordinal}", driver.name()), Device::new(raw))),
+                Err(e) => failed.push(format!("{}: {e}", info.id)),
+            }
+        }
+        let why = if failed.is_empty() { "no driver was added".into() } else { failed.join("; ") };
+        Err(Error::NoDevice { asked: "auto".into(), why })
+    }
+
+    /// `there are also: cpu (…), opencl:0 (…)`, without the devices of one backend.
+    fn what_exists(&self, but: Option<&str>) -> String {
+        let others: Vec<_> = self
+            .probe()
+            .into_iter()
+            .filter(|(driver, _)| Some(driver.name()) != but)
+            .flat_map(|(_, found)| found.devices)
+            .map(|info| describe(&info))
+            .collect();
+        match (others.is_empty(), but) {
+            (true, _) => "there are no others".into(),
+            (false, Some(_)) => format!("there are also: {}", others.join(", ")),
+            (false, None) => format!("there are: {}", others.join(", ")),
+        }
+    }
+}
+
+/// What `auto` prefers.
+fn rank(class: DeviceClass) -> u8 {
+    match class {
+        DeviceClass::DiscreteGpu => 4,
+        DeviceClass::Accelerator => 3,
+        DeviceClass::IntegratedGpu => 2,
+        DeviceClass::Cpu => 1,
+        DeviceClass::Software => 0,
+    }
+}
+
+fn describe(info: &DeviceInfo) -> String {
+    format!("{} {}", info.id, info.identity.name)
+}
