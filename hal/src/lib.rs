@@ -18,6 +18,7 @@ pub mod ir;
 pub mod layer;
 pub mod op;
 pub mod registry;
+pub mod render;
 
 pub use contract::{
     Command, Completion, Driver, Loaded, MaybeSendSync, Memory, Module, Range, RawBuffer, RawDevice, RawList,

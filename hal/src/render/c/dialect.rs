@@ -1,0 +1,125 @@
+//! What differs between the dialects of C: names, qualifiers, capabilities.
+//!
+//! A new dialect is a new constructor. The printer uses OpenCL's families of functions on vectors (`vloadN`,
+//! `convert_T`, `as_T`, `select`, arithmetic on lanes); a dialect that lacks them defines them in its preamble.
+
+use crate::{DType, ir::*};
+
+/// A dialect: a table.
+#[derive(Clone)]
+pub struct Dialect {
+    /// Its name, for messages and the first line of the text.
+    pub name: &'static str,
+    /// What stands before everything else.
+    pub preamble: String,
+    /// The name of a scalar type; `None` where it has none.
+    pub scalar: fn(DType) -> Option<&'static str>,
+    /// Qualifier of buffers, with a space behind.
+    pub global: &'static str,
+    /// Qualifier of arrays of the workgroup, with a space behind.
+    pub shared: &'static str,
+    /// What stands behind an array of the workgroup, so that vectors may be read from it.
+    pub shared_align: &'static str,
+    /// Qualifier of a pointer that nothing else points into.
+    pub restrict: &'static str,
+    /// What stands before the name of a kernel with this workgroup.
+    pub entry: fn([u32; 3]) -> String,
+    /// The expression for a number from the surroundings, before it is cast; `None` where there is none.
+    pub builtin: fn(Builtin) -> Option<String>,
+    /// The statement with which all lanes of the workgroup meet.
+    pub barrier: &'static str,
+    /// An expression for a vector of this type: one part for every lane, or one for all.
+    pub vector: fn(&str, &[String]) -> String,
+    /// The line before a loop that asks for unrolling.
+    pub unroll: fn(Unroll) -> Option<String>,
+    /// f16 computes.
+    pub f16: bool,
+    /// f64 computes.
+    pub f64: bool,
+    /// `MulAdd` of f32 is one instruction: print `fma`.
+    pub fma_f32: bool,
+    /// `MulAdd` of f64 is one instruction: print `fma`.
+    pub fma_f64: bool,
+    /// 64-bit atomics.
+    pub atomic64: bool,
+}
+
+/// What the OpenCL dialect must know of a device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OpenCl {
+    /// `cl_khr_fp16`.
+    pub f16: bool,
+    /// `cl_khr_fp64`, or a device of OpenCL 1.2 and later that has doubles.
+    pub f64: bool,
+    /// `fma` of f32 is as fast as a multiplication.
+    pub fma_f32: bool,
+    /// `fma` of f64 is as fast as a multiplication.
+    pub fma_f64: bool,
+    /// `cl_khr_int64_base_atomics` and `cl_khr_int64_extended_atomics`.
+    pub atomic64: bool,
+}
+
+impl Dialect {
+    /// OpenCL C 1.2, which every device of OpenCL 1.2 to 3.0 takes.
+    pub fn opencl(o: OpenCl) -> Dialect {
+        let mut preamble = String::new();
+        for (has, extension) in [
+            (o.f16, "cl_khr_fp16"),
+            (o.f64, "cl_khr_fp64"),
+            (o.atomic64, "cl_khr_int64_base_atomics"),
+            (o.atomic64, "cl_khr_int64_extended_atomics"),
+        ] {
+            if has {
+                preamble += &format!("#pragma OPENCL EXTENSION {extension} : enable\n");
+            }
+        }
+        preamble += "#pragma OPENCL FP_CONTRACT OFF\n";
+        Dialect {
+            name: "OpenCL C 1.2",
+            preamble,
+            scalar: |d| match d {
+                DType::Bool => Some("bool"),
+                DType::I8 => Some("char"),
+                DType::I16 => Some("short"),
+                DType::I32 => Some("int"),
+                DType::I64 => Some("long"),
+                DType::U8 => Some("uchar"),
+                DType::U16 => Some("ushort"),
+                DType::U32 => Some("uint"),
+                DType::U64 => Some("ulong"),
+                DType::F16 => Some("half"),
+                DType::F32 => Some("float"),
+                DType::F64 => Some("double"),
+                DType::BF16 | DType::F8E4M3 | DType::F8E5M2 => None,
+            },
+            global: "__global ",
+            shared: "__local ",
+            shared_align: " __attribute__((aligned(64)))",
+            restrict: "restrict",
+            entry: |[x, y, z]| format!("__kernel __attribute__((reqd_work_group_size({x}, {y}, {z}))) void"),
+            builtin: |b| match b {
+                Builtin::GroupId(d) => Some(format!("get_group_id({d})")),
+                Builtin::NumGroups(d) => Some(format!("get_num_groups({d})")),
+                Builtin::LocalId(d) => Some(format!("get_local_id({d})")),
+                Builtin::LocalSize(d) => Some(format!("get_local_size({d})")),
+                Builtin::GlobalId(d) => Some(format!("get_global_id({d})")),
+                // Drivers of OpenCL 1.2 have none, and none of those tested offers shuffles without defects.
+                Builtin::SubgroupSize | Builtin::SubgroupLane | Builtin::SubgroupId => None,
+            },
+            barrier: "barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);",
+            vector: |ty, parts| format!("(({ty})({}))", parts.join(", ")),
+            // The attribute came with OpenCL 2.0; the pragma is older, and ignored where it is unknown.
+            unroll: |u| match u {
+                Unroll::Auto => None,
+                Unroll::Never => Some("#pragma unroll 1".into()),
+                Unroll::Full => Some("#pragma unroll".into()),
+                Unroll::By(n) => Some(format!("#pragma unroll {n}")),
+            },
+            f16: o.f16,
+            f64: o.f64,
+            fma_f32: o.fma_f32,
+            fma_f64: o.fma_f64,
+            atomic64: o.atomic64,
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Statements, blocks and loops.
+
+use super::Printer;
+use crate::{DType, Result, ir::*};
+
+/// Longest trip count of a loop that is written out when it asks for full unrolling.
+const MAX_UNROLL: u64 = 64;
+/// Statements of a kernel beyond which loops are no longer written out: compilers are not linear.
+const MAX_STATEMENTS: usize = 20_000;
+/// Longest expression that is printed in place.
+const MAX_INLINE: usize = 160;
+
+impl Printer<'_> {
+    pub(super) fn block(&mut self, block: &Block) -> Result<()> {
+        for inst in block {
+            self.inst(inst)?;
+        }
+        Ok(())
+    }
+
+    fn inside(&mut self, block: &Block) -> Result<()> {
+        self.depth += 1;
+        self.block(block)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn inst(&mut self, inst: &Inst) -> Result<()> {
+        match &inst.op {
+            Op::Load { place, index, aligned } => {
+                let Some(out) = inst.out else { return Ok(()) };
+                if self.uses[out.at()].reads > 0 {
+                    let text = self.load(*place, *index, self.k.ty(out), *aligned)?;
+                    self.name(out, &text)?;
+                }
+            }
+            Op::Store { place, index, value, aligned } => {
+                let text = self.store(*place, *index, *value, *aligned)?;
+                self.line(&text);
+            }
+            Op::Get(v) => {
+                let Some(out) = inst.out else { return Ok(()) };
+                if self.uses[out.at()].reads > 0 {
+                    let text = self.var_name(*v);
+                    self.name(out, &text)?;
+                }
+            }
+            Op::Set(v, to) => {
+                let text = format!("{} = {};", self.var_name(*v), self.t(*to));
+                self.line(&text);
+            }
+            Op::Atomic { op, place, index, value, compare, scope: _ } => {
+                let text = self.atomic(*op, *place, *index, *value, *compare)?;
+                match inst.out {
+                    Some(out) if self.uses[out.at()].reads > 0 => self.name(out, &text)?,
+                    _ => self.line(&format!("(void){text};")),
+                }
+            }
+            Op::If { cond, then, otherwise } => {
+                let head = format!("if ({}) {{", self.t(*cond));
+                self.line(&head);
+                self.inside(then)?;
+                if !otherwise.is_empty() {
+                    self.line("} else {");
+                    self.inside(otherwise)?;
+                }
+                self.line("}");
+            }
+            Op::For { var, start, end, step, body, unroll } => self.count(*var, *start, *end, *step, body, *unroll)?,
+            Op::While { head, cond, body } => {
+                self.line("for (;;) {");
+                self.inside(head)?;
+                let leave = format!("    if (!{}) break;", self.t(*cond));
+                self.line(&leave);
+                self.inside(body)?;
+                self.line("}");
+            }
+            Op::Break => self.line("break;"),
+            Op::Continue => self.line("continue;"),
+            Op::Return => self.line("return;"),
+            // Without subgroups the whole workgroup acts as one.
+            Op::Barrier(_) => self.line(self.d.barrier),
+            op => {
+                let Some(out) = inst.out else {
+                    let name = format!("{op:?}");
+                    let name = name.split([' ', '(']).next().unwrap_or("?");
+                    return Err(self.unsupported(format!("{name} must be lowered by the legaliser")));
+                };
+                let ty = self.k.ty(out);
+                let uses = self.uses[out.at()];
+                if uses.reads == 0 && op.is_pure() {
+                    return Ok(());
+                }
+                if let Op::Const(bits) = op {
+                    self.known[out.at()] = Some(*bits);
+                }
+                let text = self.expression(op, ty, !uses.computed)?;
+                let here = uses.reads == 1 && uses.read == uses.defined && !uses.header && text.len() <= MAX_INLINE;
+                if here || matches!(op, Op::Const(_)) {
+                    self.text[out.at()] = text;
+                } else {
+                    self.name(out, &text)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a value a name.
+    fn name(&mut self, v: Value, text: &str) -> Result<()> {
+        let line = format!("const {} v{} = {text};", self.ctype(self.k.ty(v))?, v.0);
+        self.line(&line);
+        self.text[v.at()] = format!("v{}", v.0);
+        Ok(())
+    }
+
+    fn count(&mut self, var: Value, start: Value, end: Value, step: Value, body: &Block, unroll: Unroll) -> Result<()> {
+        let ty = self.k.ty(var);
+        let s = self.shape(ty);
+        if unroll == Unroll::Full
+            && let (Some(a), Some(b), Some(n)) = (self.known(start), self.known(end), self.known(step))
+            && let Some(rounds) = rounds(s.d, a, b, n)
+            && !leaves(body)
+            && self.statements.saturating_add(size(body).saturating_mul(rounds.len())) <= MAX_STATEMENTS
+        {
+            // Written out, so that arrays indexed by the variable become registers on every compiler.
+            for i in rounds {
+                self.known[var.at()] = Some(i);
+                self.text[var.at()] = super::number::literal(s.d, s.name, i);
+                self.line("{");
+                self.inside(body)?;
+                self.line("}");
+            }
+            self.known[var.at()] = None;
+            return Ok(());
+        }
+        let (a, b, n) = (self.t(start).to_string(), self.t(end).to_string(), self.t(step).to_string());
+        let i = format!("v{}", var.0);
+        self.text[var.at()] = i.clone();
+        let next = match self.known(step) {
+            // One more than a number below the end does not overflow.
+            Some(1) => format!("++{i}"),
+            // Past the end may be past the last number of the type: stop at the end.
+            _ => {
+                let by = if self.known(step).is_some_and(|n| (1..=i32::MAX as u64).contains(&n)) {
+                    n
+                } else {
+                    format!("max({n}, {})", s.one())
+                };
+                format!(
+                    "{i} = {} > {} ? {} : {b}",
+                    unsigned(s.d, &b, &i),
+                    unsigned_of(s.d, &by),
+                    s.wrapping("+", &i, &by)
+                )
+            }
+        };
+        if let Some(hint) = (self.d.unroll)(unroll) {
+            self.line(&hint);
+        }
+        self.line(&format!("for ({} {i} = {a}; {i} < {b}; {next}) {{", s.name));
+        self.inside(body)?;
+        self.line("}");
+        Ok(())
+    }
+
+    fn known(&self, v: Value) -> Option<u64> {
+        self.known[v.at()]
+    }
+}
+
+/// `b - i` as an unsigned number, where `i < b`.
+fn unsigned(d: DType, b: &str, i: &str) -> String {
+    if d.is_signed() { format!("({} - {})", unsigned_of(d, b), unsigned_of(d, i)) } else { format!("({b} - {i})") }
+}
+
+fn unsigned_of(d: DType, x: &str) -> String {
+    match d {
+        DType::I8 | DType::I16 | DType::I32 => format!("(uint){x}"),
+        DType::I64 => format!("(ulong){x}"),
+        _ => x.to_string(),
+    }
+}
+
+/// The values of a loop's variable, if there are few; as bit patterns.
+fn rounds(d: DType, start: u64, end: u64, step: u64) -> Option<Vec<u64>> {
+    let value = |bits: u64| -> i128 {
+        match d {
+            DType::I8 => bits as i8 as i128,
+            DType::I16 => bits as i16 as i128,
+            DType::I32 => bits as i32 as i128,
+            DType::I64 => bits as i64 as i128,
+            _ => bits as i128,
+        }
+    };
+    let (mut i, end, step) = (value(start), value(end), value(step).max(1));
+    let mut all = vec![];
+    while i < end {
+        if all.len() as u64 == MAX_UNROLL {
+            return None;
+        }
+        all.push(i as u64 & (u64::MAX >> (64 - 8 * d.size())));
+        i += step;
+    }
+    Some(all)
+}
+
+/// True when a `break` or `continue` of this loop stands in its body.
+fn leaves(body: &Block) -> bool {
+    body.iter().any(|i| match &i.op {
+        Op::Break | Op::Continue => true,
+        Op::If { then, otherwise, .. } => leaves(then) || leaves(otherwise),
+        _ => false,
+    })
+}
+
+fn size(body: &Block) -> usize {
+    let mut n = 0;
+    visit(body, &mut |_| n += 1);
+    n
+}

@@ -1,0 +1,307 @@
+//! Small functions that the printed text defines for itself, where an expression would repeat its operand, and the
+//! spelling of operations by shape.
+
+use crate::DType;
+use std::collections::BTreeSet;
+
+/// How values are held in C: a scalar type and a number of lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub d: DType,
+    pub name: &'static str,
+    pub lanes: u8,
+}
+
+impl Shape {
+    /// The type's name.
+    pub fn c(self) -> String {
+        if self.lanes == 1 { self.name.to_string() } else { format!("{}{}", self.name, self.lanes) }
+    }
+
+    fn literal(self, bits: u64) -> String {
+        let one = super::number::literal(self.d, self.name, bits);
+        if self.lanes == 1 { one } else { format!("(({})({one}))", self.c()) }
+    }
+
+    fn number(self, x: f64) -> String {
+        self.literal(crate::ir::build::encode_f64(self.d.into(), x))
+    }
+
+    pub fn zero(self) -> String {
+        self.literal(0)
+    }
+
+    pub fn one(self) -> String {
+        self.number(1.0)
+    }
+
+    fn bits(self) -> usize {
+        self.d.size() * 8
+    }
+
+    /// The signed integer type of the same width, which comparisons of vectors give.
+    fn signed_name(self) -> &'static str {
+        match self.d.size() {
+            1 => "char",
+            2 => "short",
+            4 => "int",
+            _ => "long",
+        }
+    }
+
+    fn unsigned_name(self) -> &'static str {
+        match self.d.size() {
+            1 => "uchar",
+            2 => "ushort",
+            4 => "uint",
+            _ => "ulong",
+        }
+    }
+
+    /// A name for functions on this shape.
+    fn tag(self) -> String {
+        self.c()
+    }
+
+    /// The same bits as this type.
+    pub fn reinterpret(self, x: &str) -> String {
+        format!("as_{}({x})", self.c())
+    }
+
+    /// A conversion that needs no care: it cannot leave the range.
+    pub fn convert(self, x: &str) -> String {
+        if self.lanes == 1 { format!("(({}){x})", self.name) } else { format!("convert_{}({x})", self.c()) }
+    }
+
+    /// A vector of bool (lanes of `int`) as the mask that `select` wants beside operands of this shape.
+    pub fn mask(self, x: &str) -> String {
+        match self.signed_name() {
+            "int" => x.to_string(),
+            name => format!("convert_{name}{}({x})", self.lanes),
+        }
+    }
+
+    /// The result of a comparison of values of this shape as a bool.
+    pub fn bool_of(self, x: &str) -> String {
+        if self.lanes == 1 || self.d.size() == 4 { x.to_string() } else { format!("convert_int{}({x})", self.lanes) }
+    }
+
+    /// Cast back to the type after C promoted it to `int`.
+    pub fn narrow(self, x: String) -> String {
+        if self.lanes == 1 && self.d.size() < 4 && self.d != DType::Bool { format!("(({}){x})", self.name) } else { x }
+    }
+
+    /// Integer arithmetic modulo the width: on the unsigned type, because signed overflow is undefined.
+    pub fn wrapping(self, op: &str, x: &str, y: &str) -> String {
+        if self.lanes == 1 && self.d.size() < 4 {
+            format!("(({})((uint){x} {op} (uint){y}))", self.name)
+        } else if self.d.is_signed() {
+            let u = if self.lanes == 1 {
+                self.unsigned_name().into()
+            } else {
+                format!("{}{}", self.unsigned_name(), self.lanes)
+            };
+            self.reinterpret(&format!("as_{u}({x}) {op} as_{u}({y})"))
+        } else {
+            format!("({x} {op} {y})")
+        }
+    }
+
+    /// A shift by the amount modulo the width.
+    pub fn shift(self, op: &str, x: &str, y: &str) -> String {
+        let amount = format!("({y} & {})", self.literal(self.bits() as u64 - 1));
+        if self.lanes == 1 && self.d.size() < 4 {
+            if op == "<<" {
+                format!("(({})((uint){x} << {amount}))", self.name)
+            } else {
+                format!("(({})({x} >> {amount}))", self.name)
+            }
+        } else if self.d.is_signed() && op == "<<" {
+            let u = if self.lanes == 1 {
+                self.unsigned_name().into()
+            } else {
+                format!("{}{}", self.unsigned_name(), self.lanes)
+            };
+            self.reinterpret(&format!("as_{u}({x}) << as_{u}({amount})"))
+        } else {
+            format!("({x} {op} {amount})")
+        }
+    }
+
+    /// `mask ? yes : no` for the result of a comparison of values of this shape.
+    fn pick(self, mask: &str, yes: &str, no: &str) -> String {
+        if self.lanes == 1 { format!("({mask} ? {yes} : {no})") } else { format!("select({no}, {yes}, {mask})") }
+    }
+
+    /// The unsigned type of the same width for integers, itself for others.
+    pub fn unsigned_or_same(self, scalar: fn(DType) -> Option<&'static str>) -> Shape {
+        let d = match self.d {
+            DType::I8 => DType::U8,
+            DType::I16 => DType::U16,
+            DType::I32 => DType::U32,
+            DType::I64 => DType::U64,
+            other => other,
+        };
+        Shape { d, name: scalar(d).unwrap_or(self.name), lanes: self.lanes }
+    }
+}
+
+/// The functions that a text needs, each once, in the order of first use.
+#[derive(Default)]
+pub(super) struct Helpers {
+    names: BTreeSet<String>,
+    pub texts: Vec<String>,
+}
+
+impl Helpers {
+    fn need(&mut self, name: String, text: impl FnOnce(&str) -> String) -> String {
+        if self.names.insert(name.clone()) {
+            self.texts.push(text(&name));
+        }
+        name
+    }
+
+    /// `x / 0 = 0`, `x % 0 = 0`, `MIN / -1 = MIN`, `MIN % -1 = 0`.
+    pub fn division(&mut self, s: Shape, rem: bool) -> String {
+        let t = s.c();
+        self.need(format!("{}_{}", if rem { "rem" } else { "div" }, s.tag()), |name| {
+            let zero = format!("b == {}", s.zero());
+            let bad = if s.d.is_signed() {
+                let min = s.literal(1 << (s.bits() - 1));
+                format!("(({zero}) | ((a == {min}) & (b == {})))", s.literal(u64::MAX >> (64 - s.bits())))
+            } else {
+                format!("({zero})")
+            };
+            let by = s.pick(&bad, &s.one(), "b");
+            let result = if rem {
+                // Modulo 1 is 0, which is right in both cases.
+                s.narrow("(a % by)".into())
+            } else {
+                s.pick(&format!("({zero})"), &s.zero(), &s.narrow("(a / by)".into()))
+            };
+            format!("static {t} {name}({t} a, {t} b) {{\n    {t} by = {by};\n    return {result};\n}}\n")
+        })
+    }
+
+    /// Minimum or maximum; NaN when either is NaN.
+    pub fn min_max(&mut self, s: Shape, max: bool) -> String {
+        let t = s.c();
+        let (name, sign) = if max { ("max", ">") } else { ("min", "<") };
+        self.need(format!("{name}_{}", s.tag()), |name| {
+            let first = s.pick(&format!("((a {sign} b) | (a != a))"), "a", "b");
+            format!("static {t} {name}({t} a, {t} b) {{\n    return {first};\n}}\n")
+        })
+    }
+
+    /// -1, 0 or 1; zeros and NaN stay.
+    pub fn sign(&mut self, s: Shape) -> String {
+        let t = s.c();
+        self.need(format!("sign_{}", s.tag()), |name| {
+            let zero = s.zero();
+            let below = if s.d.is_float() || s.d.is_signed() {
+                s.pick(&format!("(a < {zero})"), &s.number(-1.0), "a")
+            } else {
+                "a".into()
+            };
+            let result = s.pick(&format!("(a > {zero})"), &s.one(), &below);
+            format!("static {t} {name}({t} a) {{\n    return {result};\n}}\n")
+        })
+    }
+
+    /// Zeros below the lowest one; the width for 0.
+    pub fn trailing_zeros(&mut self, s: Shape) -> String {
+        let t = s.c();
+        self.need(format!("ctz_{}", s.tag()), |name| {
+            let below = s.wrapping("-", "a", &s.one());
+            let ones = s.narrow(format!("(~a & {below})"));
+            format!("static {t} {name}({t} a) {{\n    return popcount({ones});\n}}\n")
+        })
+    }
+
+    /// Float to integer: towards zero, saturating, NaN gives 0. `u` is the unsigned type of `to`'s width.
+    pub fn saturate(&mut self, from: Shape, to: Shape, u: Shape) -> String {
+        let (f, t) = (from.c(), to.c());
+        self.need(format!("{}_of_{}", to.tag(), from.tag()), |name| {
+            let bits = to.bits() as i32;
+            let (low, high, min, max) = if to.d.is_signed() {
+                let top = 2f64.powi(bits - 1);
+                (-top, top, 1u64 << (bits - 1), (u64::MAX >> (64 - bits)) >> 1)
+            } else {
+                (0.0, 2f64.powi(bits), 0, u64::MAX >> (64 - bits))
+            };
+            debug_assert_eq!(u.bits(), to.bits());
+            let (low, high) = (from.number(low), from.number(high));
+            // Comparisons of `from` pick values of `to`: the masks are converted to its width.
+            let mask = |m: String| {
+                if to.lanes == 1 || from.d.size() == to.d.size() {
+                    m
+                } else {
+                    format!("convert_{}{}({m})", to.signed_name(), to.lanes)
+                }
+            };
+            let inside = from.pick(&format!("((x >= {low}) & (x < {high}))"), "x", &from.zero());
+            let above = to.pick(&mask(format!("(x >= {high})")), &to.literal(max), "r");
+            let below = to.pick(&mask(format!("(x < {low})")), &to.literal(min), "r");
+            format!(
+                "static {t} {name}({f} x) {{\n    {t} r = {};\n    r = {above};\n    return {below};\n}}\n",
+                to.convert(&format!("({inside})"))
+            )
+        })
+    }
+
+    /// Rounds a float to the nearest number that an f16 can hold, by way of memory: the only path without arithmetic.
+    pub fn round_half(&mut self, from: Shape) -> String {
+        let f = from.c();
+        self.need(format!("half_of_{}", from.tag()), |name| {
+            let n = width(from.lanes);
+            let result = if from.lanes == 1 { "float".to_string() } else { format!("float{n}") };
+            format!(
+                "static {result} {name}({f} x) {{\n    ushort bits[{0}];\n    vstore_half{n}_rte(x, 0, (__private half*)bits);\n    return vload_half{n}(0, (const __private half*)bits);\n}}\n",
+                from.lanes
+            )
+        })
+    }
+
+    /// The number whose f16 bits these are.
+    pub fn half_of_bits(&mut self, lanes: u8) -> String {
+        let n = width(lanes);
+        self.need(format!("half_of_bits{n}"), |name| {
+            let read = |to: &str| format!("vload_half{n}(0, (const __private half*){to})");
+            if lanes == 1 {
+                format!("static float {name}(ushort x) {{\n    return {};\n}}\n", read("&x"))
+            } else {
+                format!(
+                    "static float{n} {name}(ushort{n} x) {{\n    ushort bits[{n}];\n    vstore{n}(x, 0, bits);\n    return {};\n}}\n",
+                    read("bits")
+                )
+            }
+        })
+    }
+
+    /// The f16 bits of a number.
+    pub fn bits_of_half(&mut self, lanes: u8) -> String {
+        let n = width(lanes);
+        self.need(format!("bits_of_half{n}"), |name| {
+            let load = if lanes == 1 { "bits[0]".to_string() } else { format!("vload{n}(0, bits)") };
+            format!(
+                "static ushort{n} {name}(float{n} x) {{\n    ushort bits[{lanes}];\n    vstore_half{n}_rte(x, 0, (__private half*)bits);\n    return {load};\n}}\n"
+            )
+        })
+    }
+
+    /// A float atomic by compare-exchange on its bits: `atomic_add` takes integers only. `unit`: `uint` or `ulong`.
+    pub fn float_add(&mut self, s: Shape, space: &str) -> String {
+        let (t, u) = (s.name, s.unsigned_name());
+        let cmpxchg = if s.d == DType::F64 { "atom_cmpxchg" } else { "atomic_cmpxchg" };
+        self.need(format!("atomic_add_{t}_{}", space.trim().trim_matches('_')), |name| {
+            format!(
+                "static {t} {name}(volatile {space}{t}* p, {t} x) {{\n    volatile {space}{u}* bits = (volatile {space}{u}*)p;\n    {u} old = *bits;\n    for (;;) {{\n        {u} seen = {cmpxchg}(bits, old, as_{u}(as_{t}(old) + x));\n        if (seen == old) return as_{t}(old);\n        old = seen;\n    }}\n}}\n"
+            )
+        })
+    }
+}
+
+/// The number in a function's name: nothing for scalars.
+fn width(lanes: u8) -> String {
+    if lanes == 1 { String::new() } else { lanes.to_string() }
+}

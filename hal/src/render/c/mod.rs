@@ -1,0 +1,245 @@
+//! The printer for the C family. One printer; what differs between dialects is a [`Dialect`], a table.
+//!
+//! Where C and the kernel language disagree, and what is printed instead:
+//! * Signed overflow is undefined in C: signed sums, differences and products are taken on the unsigned type.
+//!   Types narrower than `int` are promoted: every result is cast back to its own type.
+//! * Division by zero and `MIN / -1` trap on CPUs: the divisor is replaced by 1 first, `x / 0` becomes 0 afterwards.
+//! * A shift by the width or more is undefined, or masked by the promoted width: the amount is masked by the value's own.
+//! * A float outside an integer's range, or NaN, converts to anything: it is replaced by 0 before and patched after.
+//! * `fmin` and `fmax` drop a NaN: comparisons keep it.
+//! * A C compiler may contract `a * b + c`: the preamble forbids it; `MulAdd` is `fma` only where the dialect says so.
+//! * `bool` has no vectors: a vector of bool is a vector of `int`, each lane 0 or -1; in memory it is one byte, 0 or 1.
+//! * `half` computes only with an extension: without it a value of type f16 is held in a `float` that an f16 can
+//!   hold, and rounded when it is cast and not only stored.
+//! * Atomics are relaxed: they order nothing but themselves; a barrier does.
+//!
+//! Names are the printer's own (`v12`, `b0_weights`, `k_matmul`), so that no name of a kernel meets a word of the
+//! language. Constants are printed bit for bit. Values that are read once are printed in place; order and results stay.
+
+mod dialect;
+mod expr;
+mod flow;
+mod helpers;
+mod memory;
+mod number;
+#[cfg(test)]
+mod tests;
+
+pub use dialect::{Dialect, OpenCl};
+
+use crate::{DType, Error, Result, ir::*};
+use std::fmt::Write;
+
+/// A kernel as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// What the compiler takes.
+    pub source: String,
+    /// The name of the kernel's function in it.
+    pub entry: String,
+}
+
+/// Prints a legalised kernel. `Unsupported` names what the dialect or this printer cannot say.
+pub fn render(kernel: &Kernel, dialect: &Dialect) -> Result<Rendered> {
+    if !matches!(kernel.idx_bits, 32 | 64) {
+        return Err(Error::invalid(format!(
+            "kernel {}: idx has {} bits; legalise it first (32 and 64 are accepted)",
+            kernel.name, kernel.idx_bits
+        )));
+    }
+    let mut p = Printer::new(kernel, dialect);
+    let (params, setup) = p.declarations()?;
+    p.out.push_str(&setup);
+    p.block(&kernel.body)?;
+    let entry = format!("k_{}", kernel.name);
+    let mut source = String::new();
+    let _ = writeln!(source, "// {} in {}", kernel.name, dialect.name);
+    source.push_str(&dialect.preamble);
+    for text in &p.helpers.texts {
+        source.push_str(text);
+    }
+    let [x, y, z] = kernel.workgroup;
+    let _ = writeln!(source, "{} {entry}({}) {{", (dialect.entry)([x, y, z]), params.join(", "));
+    source.push_str(&p.out);
+    source.push_str("}\n");
+    Ok(Rendered { source, entry })
+}
+
+/// How often and where a value is read.
+#[derive(Clone, Copy, Default)]
+struct Uses {
+    reads: u32,
+    /// Number of the block that defines it, and of the block that reads it last.
+    defined: u32,
+    read: u32,
+    /// Read by a loop's header: it would be computed anew every round.
+    header: bool,
+    /// Read by something other than the value of a store.
+    computed: bool,
+}
+
+struct Printer<'a> {
+    k: &'a Kernel,
+    d: &'a Dialect,
+    uses: Vec<Uses>,
+    /// How each value is written where it is read: a name, a literal or an expression in parentheses.
+    text: Vec<String>,
+    /// Numbers known now: constants, and variables of unrolled loops.
+    known: Vec<Option<u64>>,
+    helpers: helpers::Helpers,
+    out: String,
+    depth: usize,
+    statements: usize,
+}
+
+impl<'a> Printer<'a> {
+    fn new(k: &'a Kernel, d: &'a Dialect) -> Printer<'a> {
+        let n = k.values.len();
+        let mut uses = vec![Uses::default(); n];
+        let mut blocks = 0;
+        count(&k.body, &mut uses, &mut blocks);
+        Printer {
+            k,
+            d,
+            uses,
+            text: vec![String::new(); n],
+            known: vec![None; n],
+            helpers: helpers::Helpers::default(),
+            out: String::new(),
+            depth: 1,
+            statements: 0,
+        }
+    }
+
+    /// The parameters, and the lines that declare arrays and variables.
+    fn declarations(&mut self) -> Result<(Vec<String>, String)> {
+        let mut params = vec![];
+        for (i, p) in self.k.params.iter().enumerate() {
+            let name = self.param_name(ParamId(i as u32));
+            params.push(match p.kind {
+                ParamKind::Buffer { elem, access, .. } => {
+                    let ty = self.pointee(Elem::D(elem), true)?;
+                    let constant = if access.writes() { "" } else { "const " };
+                    format!("{}{constant}{ty}* {} {name}", self.d.global, self.d.restrict)
+                }
+                ParamKind::Scalar { elem, .. } => format!("{} {name}", self.pointee(elem, false)?),
+            });
+        }
+        let mut setup = String::new();
+        for (i, a) in self.k.shared.iter().enumerate() {
+            let (ty, name) = (self.pointee(a.elem, false)?, self.place_name(Place::Shared(SharedId(i as u32))));
+            let _ = writeln!(setup, "    {}{ty} {name}[{}]{};", self.d.shared, a.len, self.d.shared_align);
+        }
+        for (i, a) in self.k.private.iter().enumerate() {
+            let (ty, name) = (self.pointee(a.elem, false)?, self.place_name(Place::Private(PrivateId(i as u32))));
+            let _ = writeln!(setup, "    {ty} {name}[{}];", a.len);
+        }
+        for (i, v) in self.k.vars.iter().enumerate() {
+            let ty = self.ctype(v.ty)?;
+            let zero = if v.ty.lanes() > 1 { (self.d.vector)(&ty, &["0".into()]) } else { "0".into() };
+            let _ = writeln!(setup, "    {ty} {} = {zero};", self.var_name(VarId(i as u32)));
+        }
+        Ok((params, setup))
+    }
+
+    fn param_name(&self, p: ParamId) -> String {
+        let param = &self.k.params[p.at()];
+        let kind = if matches!(param.kind, ParamKind::Buffer { .. }) { 'b' } else { 'p' };
+        format!("{kind}{}_{}", p.0, param.name)
+    }
+
+    fn place_name(&self, place: Place) -> String {
+        match place {
+            Place::Buffer(p) => self.param_name(p),
+            Place::Shared(s) => format!("s{}_{}", s.0, self.k.shared[s.at()].name),
+            Place::Private(a) => format!("a{}_{}", a.0, self.k.private[a.at()].name),
+        }
+    }
+
+    fn var_name(&self, v: VarId) -> String {
+        format!("x{}_{}", v.0, self.k.vars[v.at()].name)
+    }
+
+    fn unsupported(&self, why: impl Into<String>) -> Error {
+        Error::unsupported(format!("kernel {} in {}", self.k.name, self.d.name), why)
+    }
+
+    /// The element type that holds values of `e`: `idx` is chosen, f16 without arithmetic is held in f32.
+    fn held(&self, e: Elem) -> DType {
+        match e {
+            Elem::Idx if self.k.idx_bits == 32 => DType::U32,
+            Elem::Idx => DType::U64,
+            Elem::D(DType::F16) if !self.d.f16 => DType::F32,
+            Elem::D(d) => d,
+        }
+    }
+
+    /// The C name of a scalar type.
+    fn scalar(&self, d: DType) -> Result<&'static str> {
+        match d {
+            DType::F64 if !self.d.f64 => Err(self.unsupported("the device has no f64")),
+            _ => (self.d.scalar)(d).ok_or_else(|| self.unsupported(format!("{d} must be lowered by the legaliser"))),
+        }
+    }
+
+    /// The C type of a value.
+    fn ctype(&self, ty: Type) -> Result<String> {
+        match ty {
+            Type::Num { elem, lanes: 1 } => Ok(self.scalar(self.held(elem))?.to_string()),
+            Type::Num { elem, lanes } if elem.is_bool() => Ok(format!("{}{lanes}", self.scalar(DType::I32)?)),
+            Type::Num { elem, lanes } => Ok(format!("{}{lanes}", self.scalar(self.held(elem))?)),
+            Type::Frag(_) => Err(self.unsupported("matrix fragments must be lowered by the legaliser")),
+        }
+    }
+
+    /// The C type of an element in memory. `half` may be pointed to, but not declared, without the extension.
+    fn pointee(&self, e: Elem, pointed: bool) -> Result<&'static str> {
+        match e {
+            Elem::D(DType::Bool) => self.scalar(DType::U8),
+            Elem::D(DType::F16) if !self.d.f16 && !pointed => self.scalar(DType::U16),
+            Elem::D(DType::F16) => self.scalar(DType::F16),
+            _ => self.scalar(self.held(e)),
+        }
+    }
+
+    fn t(&self, v: Value) -> &str {
+        &self.text[v.at()]
+    }
+
+    fn line(&mut self, text: &str) {
+        for _ in 0..self.depth {
+            self.out.push_str("    ");
+        }
+        self.out.push_str(text);
+        self.out.push('\n');
+        self.statements += 1;
+    }
+}
+
+/// Counts reads and notes the blocks of definitions and reads.
+fn count(block: &Block, uses: &mut [Uses], blocks: &mut u32) {
+    *blocks += 1;
+    let here = *blocks;
+    for inst in block {
+        if let Some(v) = inst.out {
+            uses[v.at()].defined = here;
+        }
+        let header = matches!(inst.op, Op::For { .. });
+        let stored = match inst.op {
+            Op::Store { value, .. } => Some(value),
+            _ => None,
+        };
+        // The condition of a while is read at the end of its head.
+        let read = if matches!(inst.op, Op::While { .. }) { *blocks + 1 } else { here };
+        inst.op.operands(&mut |v| {
+            let u = &mut uses[v.at()];
+            u.reads += 1;
+            u.read = read;
+            u.header |= header;
+            u.computed |= stored != Some(v);
+        });
+        for b in inst.op.blocks() {
+            count(b, uses, blocks);
+        }
+    }
+}

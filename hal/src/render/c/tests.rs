@@ -1,0 +1,94 @@
+//! What the text must look like; what it computes is tested where a device runs it.
+
+use super::*;
+
+fn dialect() -> Dialect {
+    Dialect::opencl(OpenCl { f64: true, fma_f32: true, fma_f64: true, atomic64: true, f16: false })
+}
+
+fn print(b: Builder) -> String {
+    let mut k = b.finish().expect("a well-formed kernel");
+    k.idx_bits = 32;
+    render(&k, &dialect()).expect("printable").source
+}
+
+#[test]
+fn names_of_the_kernel_meet_no_word_of_the_language() {
+    let mut b = Builder::new("kernel", [64, 1, 1]);
+    let float = b.buffer("float", DType::F32, Access::Write);
+    let global = b.scalar("__global", DType::F32);
+    let i = b.builtin(Builtin::GlobalId(0));
+    let half = b.var("half", global);
+    let v = b.get(half);
+    b.store(Place::Buffer(float), i, v);
+    let text = print(b);
+    assert!(text.contains("void k_kernel(__global float* restrict b0_float, float p1___global)"), "{text}");
+    assert!(text.contains("reqd_work_group_size(64, 1, 1)"), "{text}");
+    assert!(text.contains("float x0_half = 0;"), "{text}");
+}
+
+#[test]
+fn constants_keep_their_bits() {
+    for (x, text) in [
+        (0.0f32, "0.0f".to_string()),
+        (-0.0, "as_float(0x80000000u)".into()),
+        (1.0, "1.0f".into()),
+        (-2.5, "(-0x1.4p+1f)".replace("p+", "p")),
+        (0.1, "0x1.99999ap-4f".into()),
+        (f32::INFINITY, "as_float(0x7f800000u)".into()),
+        (f32::from_bits(1), "as_float(0x00000001u)".into()),
+        (f32::from_bits(0x7fc0_1234), "as_float(0x7fc01234u)".into()),
+    ] {
+        assert_eq!(number::literal(DType::F32, "float", x.to_bits() as u64), text);
+    }
+    assert_eq!(number::literal(DType::I32, "int", 0x8000_0000), "((int)0x80000000u)");
+    assert_eq!(number::literal(DType::I64, "long", u64::MAX), "(-1L)");
+    assert_eq!(number::literal(DType::F64, "double", 0.1f64.to_bits()), "0x1.999999999999ap-4");
+}
+
+#[test]
+fn a_loop_with_constant_bounds_is_written_out() {
+    let mut b = Builder::new("tile", [1, 1, 1]);
+    let out = b.buffer("out", DType::F32, Access::Write);
+    let acc = b.private("acc", DType::F32, 4);
+    let (zero, four, one) = (b.u32(0), b.u32(4), b.u32(1));
+    let i = b.begin_for(zero, four, one, Unroll::Full);
+    let x = b.f32(1.5);
+    b.store(Place::Private(acc), i, x);
+    b.end_for();
+    let i = b.begin_for(zero, four, one, Unroll::Never);
+    let x = b.load(Place::Private(acc), i);
+    b.store(Place::Buffer(out), i, x);
+    b.end_for();
+    let text = print(b);
+    for i in 0..4 {
+        assert!(text.contains(&format!("a0_acc[{i}u] = 1.5f;").replace("1.5f", "0x1.8p0f")), "{text}");
+    }
+    assert_eq!(text.matches("for (").count(), 1, "{text}");
+}
+
+#[test]
+fn what_cannot_be_said_is_an_error_that_names_it() {
+    let mut b = Builder::new("k", [1, 1, 1]);
+    let out = b.buffer("out", DType::BF16, Access::Write);
+    let (i, x) = (b.idx(0), b.number(DType::BF16, 1.0));
+    b.store(Place::Buffer(out), i, x);
+    let mut k = b.finish().expect("well-formed");
+    let not_legalised = render(&k, &dialect()).expect_err("idx has no width yet");
+    assert!(not_legalised.to_string().contains("legalise it first"), "{not_legalised}");
+    k.idx_bits = 64;
+    let e = render(&k, &dialect()).expect_err("OpenCL C has no bf16");
+    assert!(e.is_unsupported() && e.to_string().contains("bf16"), "{e}");
+}
+
+#[test]
+fn f64_needs_the_device() {
+    let mut b = Builder::new("k", [1, 1, 1]);
+    let out = b.buffer("out", DType::F64, Access::Write);
+    let (i, x) = (b.idx(0), b.number(DType::F64, 1.0));
+    b.store(Place::Buffer(out), i, x);
+    let mut k = b.finish().expect("well-formed");
+    k.idx_bits = 32;
+    let e = render(&k, &Dialect::opencl(OpenCl::default())).expect_err("no f64");
+    assert!(e.is_unsupported() && e.to_string().contains("f64"), "{e}");
+}
