@@ -24,12 +24,13 @@ pub use step::{Grid, ScalarArg, Step};
 
 use crate::{
     Command, DeviceInfo, Error, Memory, Range, RawDevice, RawList, Result, Work, ir,
-    layer::{MemoryUse, Pool, Serial},
+    layer::{self, Cache, MemoryUse, Pool, Serial, Trace, Validate},
     op,
 };
 use flight::{Flight, InFlight, Keep};
 use std::{
     fmt, ops,
+    path::PathBuf,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -50,6 +51,28 @@ struct Opened {
     number: u64,
 }
 
+/// Which layers a device gets besides the memory pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layers {
+    /// The program cache's folder; `None`: no cache.
+    pub cache: Option<PathBuf>,
+    /// The trace's file; `None`: no trace.
+    pub trace: Option<PathBuf>,
+    /// Both sides are held to the contract.
+    pub validate: bool,
+}
+
+impl Layers {
+    /// What the environment says: `ANYCHIP_CACHE=off`, `ANYCHIP_CACHE_DIR`, `ANYCHIP_TRACE=<file>`, `ANYCHIP_VALIDATE=1`.
+    pub fn from_env() -> Layers {
+        Layers {
+            cache: layer::default_folder(),
+            trace: std::env::var_os("ANYCHIP_TRACE").filter(|f| !f.is_empty()).map(PathBuf::from),
+            validate: std::env::var("ANYCHIP_VALIDATE").is_ok_and(|v| !v.is_empty() && v != "0"),
+        }
+    }
+}
+
 /// Opened devices so far.
 static OPENED: AtomicU64 = AtomicU64::new(1);
 
@@ -57,11 +80,31 @@ static OPENED: AtomicU64 = AtomicU64::new(1);
 const PAD: u64 = 16;
 
 impl Device {
-    /// Takes a backend's device and puts the layers on.
+    /// Takes a backend's device and puts the layers on that the environment asks for.
     pub fn new(raw: Arc<dyn RawDevice>) -> Device {
+        Device::with_layers(raw, &Layers::from_env())
+    }
+
+    /// Takes a backend's device and puts these layers on.
+    pub fn with_layers(raw: Arc<dyn RawDevice>, layers: &Layers) -> Device {
         let raw: Arc<dyn RawDevice> = if raw.info().serialised { Arc::new(Serial::new(raw)) } else { raw };
         let pool = Arc::new(Pool::new(raw));
-        let raw: Arc<dyn RawDevice> = pool.clone();
+        let mut raw: Arc<dyn RawDevice> = pool.clone();
+        if let Some(folder) = &layers.cache {
+            // Without a usable folder every start compiles afresh; nothing else changes.
+            if let Ok(cache) = Cache::new(raw.clone(), folder) {
+                raw = Arc::new(cache);
+            }
+        }
+        if let Some(path) = &layers.trace {
+            match Trace::new(raw.clone(), path) {
+                Ok(trace) => raw = Arc::new(trace),
+                Err(e) => eprintln!("anychip: no trace is written to {}: {e}", path.display()),
+            }
+        }
+        if layers.validate {
+            raw = Arc::new(Validate::new(raw));
+        }
         Device(Arc::new(Opened {
             flight: Flight::new(raw.clone()),
             loads: program::Loads::default(),
@@ -281,8 +324,8 @@ impl Device {
         &self.0.merger
     }
 
-    /// Tells opened devices apart.
-    pub(self) fn number(&self) -> u64 {
+    /// Tells opened devices of this process apart.
+    pub fn number(&self) -> u64 {
         self.0.number
     }
 }

@@ -4,13 +4,19 @@
 //! asked for), [`Cache`], [`Pool`], [`Serial`] (when the device needs it), the backend. [`Fault`] is for tests: it stands
 //! directly on the backend and makes chosen calls fail. A layer knows the contract and nothing above it.
 
+mod cache;
 mod fault;
 mod pool;
 mod serial;
+mod trace;
+mod validate;
 
+pub use cache::{Cache, default_folder};
 pub use fault::{Call, Fault, Planned};
 pub use pool::{MemoryUse, Pool};
 pub use serial::Serial;
+pub use trace::Trace;
+pub use validate::Validate;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
