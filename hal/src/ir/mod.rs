@@ -23,6 +23,8 @@
 pub mod build;
 pub mod fp8;
 pub mod legal;
+pub mod text;
+pub mod typed;
 pub mod uses;
 pub mod verify;
 
