@@ -1,0 +1,5 @@
+//! The kernel language from outside: text form, verifier, and the meaning of legalised kernels against numbers computed
+//! on the host.
+
+mod kernels;
+mod text;
