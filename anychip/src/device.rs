@@ -1,0 +1,112 @@
+//! Devices as an application sees them: one chip, or a chain of chips that stand in for each other.
+//!
+//! The process-wide registry knows the built-in backends (cargo features) and those that an application registers.
+
+use anychip_hal::{
+    Driver, Error, Result, device,
+    info::DeviceInfo,
+    registry::{Listing, Registry},
+};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+
+static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
+    #[allow(unused_mut)] // without features there is nothing to add
+    let mut registry = Registry::new();
+    #[cfg(feature = "cpu")]
+    registry.add(Arc::new(anychip_cpu::CpuDriver::new()));
+    #[cfg(feature = "opencl")]
+    registry.add(Arc::new(anychip_opencl::OpenClDriver::new()));
+    RwLock::new(registry)
+});
+
+/// Adds a backend to those that [`Device::open`] and [`Device::list`] know.
+///
+/// A backend of the same name is replaced; devices that are open already stay what they are.
+pub fn register(driver: Arc<dyn Driver>) {
+    REGISTRY.write().unwrap_or_else(PoisonError::into_inner).add(driver);
+}
+
+/// One chip, or a chain of chips: what the first cannot run goes to the next, and if the first is lost the next takes
+/// over. Cheap to clone; may be used from several threads at once.
+#[derive(Clone)]
+pub struct Device {
+    chain: Arc<[device::Device]>,
+    id: Arc<str>,
+}
+
+impl Device {
+    /// Opens devices by id: `"cpu"`, `"opencl:0"`, a chain `"opencl:0,cpu"`, or `"auto"` for the best that is there.
+    /// Every call gives an independent handle.
+    ///
+    /// # Errors
+    /// `NoDevice` names what was asked for and what there is; `NoDriver` says why a backend has none.
+    /// ```
+    /// let cpu = anychip::Device::open("cpu")?;
+    /// assert_eq!(cpu.id(), "cpu");
+    /// let e = anychip::Device::open("toaster:7").unwrap_err();
+    /// assert!(e.to_string().contains("toaster:7"));
+    /// # anychip::Result::Ok(())
+    /// ```
+    pub fn open(id: &str) -> Result<Device> {
+        Device::from_chain(REGISTRY.read().unwrap_or_else(PoisonError::into_inner).open(id)?)
+    }
+
+    /// The device that the environment variable `ANYCHIP_DEVICE` names, or the best that is there.
+    pub fn best() -> Result<Device> {
+        Device::from_chain(REGISTRY.read().unwrap_or_else(PoisonError::into_inner).open_default()?)
+    }
+
+    /// Every device of every backend, and for each backend that gives none, why.
+    pub fn list() -> Listing {
+        REGISTRY.read().unwrap_or_else(PoisonError::into_inner).devices()
+    }
+
+    /// A device from handles of the contract, the first one preferred.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an empty chain.
+    pub fn from_chain(chain: Vec<device::Device>) -> Result<Device> {
+        if chain.is_empty() {
+            return Err(Error::invalid("device: a chain needs at least one device"));
+        }
+        let id = chain.iter().map(|d| d.info().id.as_str()).collect::<Vec<_>>().join(",");
+        Ok(Device { chain: chain.into(), id: id.into() })
+    }
+
+    /// How it was asked for: the ids of the chain, separated by commas.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What the first device of the chain is and can do.
+    pub fn info(&self) -> &DeviceInfo {
+        self.chain[0].info()
+    }
+
+    /// The handles of the contract, in order; never empty.
+    pub fn chain(&self) -> &[device::Device] {
+        &self.chain
+    }
+
+    /// Waits until everything submitted to the chain's devices is done.
+    pub fn synchronize(&self) -> Result<()> {
+        self.chain.iter().try_for_each(|d| d.synchronize())
+    }
+
+    /// True when both are the same chain of opened devices, or chains of the same ids.
+    pub fn same_as(&self, other: &Device) -> bool {
+        Arc::ptr_eq(&self.chain, &other.chain) || self.id == other.id
+    }
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Device({})", self.id)
+    }
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.id)
+    }
+}

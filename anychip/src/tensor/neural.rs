@@ -1,0 +1,228 @@
+//! Operations of neural networks: matrix products, softmax, norms, attention, embedding.
+
+use super::Tensor;
+use anychip_hal::{DType, Error, Result, op::Op};
+use anychip_kernels::{View, graph::Source, shape::broadcast};
+
+impl Tensor {
+    /// The matrix product: `[…, m, k] × […, k, n] → […, m, n]`. Batch dimensions broadcast; an operand of rank 1 is a row
+    /// on the left, a column on the right, and its axis goes from the result. 16-bit types accumulate in f32.
+    ///
+    /// # Errors
+    /// `ShapeMismatch`, `DTypeMismatch`, with both operands' shapes or types.
+    /// ```
+    /// # let device = anychip::Device::open("cpu")?;
+    /// # use anychip::{DType, Tensor};
+    /// let x = Tensor::ones((8, 4, 384), DType::F32, &device)?;
+    /// let w = Tensor::ones((512, 384), DType::F32, &device)?;
+    /// assert_eq!(x.matmul(&w.t()?)?.dims(), [8, 4, 512]);
+    /// let e = x.matmul(&w).unwrap_err();
+    /// assert_eq!(
+    ///     e.to_string(),
+    ///     "matmul: inner dimensions differ: lhs [8, 4, 384] × rhs [512, 384]; did you mean rhs.t()?"
+    /// );
+    /// # anychip::Result::Ok(())
+    /// ```
+    pub fn matmul(&self, rhs: &Tensor) -> Result<Tensor> {
+        rhs.on("matmul", &self.device)?;
+        if self.dtype() != rhs.dtype() {
+            return Err(Error::DTypeMismatch(format!(
+                "matmul: types {} and {} differ; convert one with to_dtype()",
+                self.dtype(),
+                rhs.dtype()
+            )));
+        }
+        let (a, b) = (self.dims(), rhs.dims());
+        if a.is_empty() || b.is_empty() {
+            return Err(Error::ShapeMismatch(format!(
+                "matmul: lhs {a:?} × rhs {b:?}: both need an axis; multiply numbers with mul()"
+            )));
+        }
+        let inner = if b.len() == 1 { b[0] } else { b[b.len() - 2] };
+        if a[a.len() - 1] != inner {
+            let fits = b.len() > 1 && a[a.len() - 1] == b[b.len() - 1];
+            let hint = if fits { "; did you mean rhs.t()?" } else { "" };
+            return Err(Error::ShapeMismatch(format!(
+                "matmul: inner dimensions differ: lhs {a:?} × rhs {b:?}{hint}"
+            )));
+        }
+        let left = if a.len() == 1 { self.unsqueeze(0)? } else { self.clone() };
+        let right = if b.len() == 1 { rhs.unsqueeze(1)? } else { rhs.clone() };
+        let mut product = left.matrices(&right)?;
+        if b.len() == 1 {
+            product = product.squeeze(-1)?;
+        }
+        if a.len() == 1 {
+            product = product.squeeze(if b.len() == 1 { -1 } else { -2 })?;
+        }
+        Ok(product)
+    }
+
+    /// Both operands have rank 2 or more and fit.
+    fn matrices(&self, rhs: &Tensor) -> Result<Tensor> {
+        let (a, b) = (self.dims(), rhs.dims());
+        let (m, n) = (a[a.len() - 2], b[b.len() - 1]);
+        if b.len() == 2 && a.len() > 2 {
+            // One matrix for the whole batch: the batch is rows. A weight is then read once, not once per batch.
+            let rows = a[..a.len() - 1].iter().product();
+            let flat = self.view(View::Reshape(vec![rows, a[a.len() - 1]]))?.op(Op::MatMul, &[rhs])?;
+            let mut shape = a[..a.len() - 1].to_vec();
+            shape.push(n);
+            return flat.view(View::Reshape(shape));
+        }
+        let batch = broadcast("matmul", &a[..a.len() - 2], &b[..b.len() - 2]).map_err(|_| {
+            Error::ShapeMismatch(format!("matmul: batch dimensions do not broadcast: lhs {a:?} × rhs {b:?}"))
+        })?;
+        let full = |last: [usize; 2]| batch.iter().copied().chain(last).collect::<Vec<_>>();
+        let left = self.view(View::Expand(full([m, a[a.len() - 1]])))?;
+        let right = rhs.view(View::Expand(full([b[b.len() - 2], n])))?;
+        left.op(Op::MatMul, &[&right])
+    }
+
+    /// e^(x−max) / Σ e^(x−max) along an axis, in f32 for 16-bit types.
+    pub fn softmax(&self, axis: i64) -> Result<Tensor> {
+        let at = self.axis("softmax", axis)? as i64;
+        if at + 1 == self.rank() as i64 {
+            return self.op(Op::Softmax, &[]);
+        }
+        self.transpose(at, -1)?.op(Op::Softmax, &[])?.transpose(at, -1)
+    }
+
+    /// (x−mean)/√(var+eps) · weight + bias along the last axis, whose extent weight and bias have.
+    pub fn layer_norm(&self, weight: &Tensor, bias: &Tensor, eps: f32) -> Result<Tensor> {
+        self.check_eps("layer_norm", eps)?;
+        self.op(Op::LayerNorm { eps }, &[weight, bias])
+    }
+
+    /// x/√(mean(x²)+eps) · weight along the last axis, whose extent the weight has.
+    pub fn rms_norm(&self, weight: &Tensor, eps: f32) -> Result<Tensor> {
+        self.check_eps("rms_norm", eps)?;
+        self.op(Op::RmsNorm { eps }, &[weight])
+    }
+
+    fn check_eps(&self, what: &str, eps: f32) -> Result<()> {
+        if eps >= 0.0 && eps.is_finite() {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("{what}: eps is {eps}, must be a finite number of at least 0")))
+    }
+
+    /// Attention of this tensor's queries: softmax(q·kᵀ·scale + mask)·v.
+    ///
+    /// Queries `[…, s, d]`, keys `[…, t, d]`, values `[…, t, e]` give `[…, s, e]`; ranks 2 to 4 (usually `[batch, heads, …]`),
+    /// the same for all three, leading extents broadcast. The mask broadcasts to `[…, s, t]`: of the tensors' type it is
+    /// added to the scores, as bool it says who takes part. `scale` is 1/√d when not given. `causal`: position i sees
+    /// positions up to i. A row whose every position is masked gives NaN.
+    ///
+    /// # Errors
+    /// `ShapeMismatch`, `DTypeMismatch`.
+    pub fn attention(
+        &self,
+        keys: &Tensor,
+        values: &Tensor,
+        mask: Option<&Tensor>,
+        scale: Option<f32>,
+        causal: bool,
+    ) -> Result<Tensor> {
+        let (q, k, v) = (self.dims(), keys.dims(), values.dims());
+        let misfit = || {
+            Error::ShapeMismatch(format!(
+                "attention: queries {q:?}, keys {k:?}, values {v:?}: must be […, s, d], […, t, d], […, t, e] of one rank from 2 to 4"
+            ))
+        };
+        let rank = q.len();
+        if !(2..=4).contains(&rank) || k.len() != rank || v.len() != rank {
+            return Err(misfit());
+        }
+        let lead = rank - 2;
+        if q[rank - 1] != k[rank - 1] || k[lead] != v[lead] {
+            return Err(misfit());
+        }
+        let batch = broadcast("attention", &q[..lead], &k[..lead])
+            .and_then(|b| broadcast("attention", &b, &v[..lead]))
+            .map_err(|_| misfit())?;
+        let scale = scale.unwrap_or(1.0 / (q[rank - 1].max(1) as f32).sqrt());
+        if !scale.is_finite() {
+            return Err(Error::invalid(format!("attention: scale is {scale}, must be a finite number")));
+        }
+        // The operation has two leading axes.
+        let four = |x: &Tensor, last: [usize; 2]| -> Result<Tensor> {
+            let full: Vec<usize> = batch.iter().copied().chain(last).collect();
+            let front: Vec<usize> = std::iter::repeat_n(1, 4 - rank).chain(full.iter().copied()).collect();
+            x.view(View::Expand(full))?.view(View::Reshape(front))
+        };
+        let queries = four(self, [q[lead], q[lead + 1]])?;
+        let keys = four(keys, [k[lead], k[lead + 1]])?;
+        let values4 = four(values, [v[lead], v[lead + 1]])?;
+        let op = Op::Attention { scale, causal, masked: mask.is_some() };
+        let out = match mask {
+            None => queries.op(op, &[&keys, &values4])?,
+            Some(mask) => {
+                let additive = self.additive(mask)?;
+                let scores: Vec<usize> = batch.iter().copied().chain([q[lead], k[lead]]).collect();
+                if additive.rank() > rank || additive.view(View::Expand(scores.clone())).is_err() {
+                    return Err(Error::ShapeMismatch(format!(
+                        "attention: mask has shape {:?}, must broadcast to {scores:?}",
+                        mask.dims()
+                    )));
+                }
+                queries.op(op, &[&keys, &values4, &four(&additive, [q[lead], k[lead]])?])?
+            }
+        };
+        out.view(View::Reshape(batch.iter().copied().chain([q[lead], v[lead + 1]]).collect()))
+    }
+
+    /// A mask as numbers to add: a bool mask becomes 0 where true and −∞ where false.
+    fn additive(&self, mask: &Tensor) -> Result<Tensor> {
+        if mask.dtype() != DType::Bool || self.dtype() == DType::Bool {
+            return Ok(mask.clone());
+        }
+        mask.where_cond(&Tensor::zeros((), self.dtype(), &self.device)?, f64::NEG_INFINITY)
+    }
+
+    /// Rows of this table `[rows, width]`: ids `[…]` of an integer type give `[…, width]`. Ids that are known on the host
+    /// are checked here; others, outside the table, give NaN (0 in integer tables).
+    ///
+    /// # Errors
+    /// `InvalidArgument` names the id, its position and the table's rows.
+    /// ```
+    /// # let device = anychip::Device::open("cpu")?;
+    /// # use anychip::Tensor;
+    /// let table = Tensor::arange(0f32, 6., &device)?.reshape((3, 2))?;
+    /// let ids = Tensor::from_vec(vec![2u32, 0], 2, &device)?;
+    /// assert_eq!(table.embedding(&ids)?.to_vec2::<f32>()?, [[4., 5.], [0., 1.]]);
+    /// let e = table.embedding(&Tensor::from_vec(vec![1i64, 3], 2, &device)?).unwrap_err();
+    /// assert_eq!(e.to_string(), "embedding: id 3 at position 1 is outside the table of 3 rows");
+    /// # anychip::Result::Ok(())
+    /// ```
+    pub fn embedding(&self, ids: &Tensor) -> Result<Tensor> {
+        let out = self.op(Op::Embedding, &[ids])?;
+        ids.check_ids(self.dims()[0])?;
+        Ok(out)
+    }
+
+    fn check_ids(&self, rows: usize) -> Result<()> {
+        // A reshaped leaf holds the same elements in the same order.
+        let mut node = self.node.clone();
+        while let Some(Source::View(View::Reshape(_), inner)) = node.source() {
+            node = inner;
+        }
+        let Some(host) = node.host() else { return Ok(()) };
+        let size = self.dtype().size();
+        for (position, bytes) in host.bytes().chunks_exact(size).enumerate() {
+            let mut wide = [0u8; 16];
+            wide[..size].copy_from_slice(bytes);
+            let mut id = i128::from_le_bytes(wide);
+            if self.dtype().is_signed() {
+                let unused = 128 - 8 * size as u32;
+                id = (id << unused) >> unused;
+            }
+            if !(0..rows as i128).contains(&id) {
+                return Err(Error::invalid(format!(
+                    "embedding: id {id} at position {position} is outside the table of {rows} rows"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
