@@ -153,14 +153,21 @@ impl<'a, T: Copy> Matrices<'a, T> {
     }
 
     /// The same view with batch dimensions of size 1 repeated up to `batch`.
-    pub(crate) fn broadcast(mut self, operand: &'static str, batch: [usize; 2]) -> Result<Self, LinalgError> {
+    pub(crate) fn broadcast(self, operand: &'static str, [outer, inner]: [usize; 2]) -> Result<Self, LinalgError> {
         let [_, _, rows, cols] = self.shape;
+        self.repeated(operand, [outer, inner, rows, cols])
+    }
+}
+
+impl<T: Copy> Matrices<'_, T> {
+    /// The same view with every dimension of size 1 repeated up to `shape`.
+    pub(crate) fn repeated(mut self, operand: &'static str, shape: [usize; 4]) -> Result<Self, LinalgError> {
         let found = self.shape;
-        for (i, &n) in batch.iter().enumerate() {
+        for (i, &n) in shape.iter().enumerate() {
             if self.shape[i] == 1 && n != 1 {
                 (self.shape[i], self.strides[i]) = (n, 0);
             } else if self.shape[i] != n {
-                return Err(LinalgError::Shape { operand, found, wanted: [batch[0], batch[1], rows, cols] });
+                return Err(LinalgError::Shape { operand, found, wanted: shape });
             }
         }
         Ok(self)
@@ -183,7 +190,7 @@ impl<'a, T: Copy> MatricesMut<'a, T> {
     /// would share a place.
     pub fn new(data: &'a mut [T], shape: [usize; 4], strides: [usize; 3]) -> Result<Self, LinalgError> {
         let strides = [strides[0], strides[1], strides[2], 1];
-        if !reach(shape, strides).is_some_and(|n| n <= data.len()) {
+        if reach(shape, strides).is_none_or(|n| n > data.len()) {
             return Err(LinalgError::OutOfBounds { shape, strides, len: data.len() });
         }
         // Sorted by stride, each dimension must step over all that the smaller ones reach.
