@@ -88,15 +88,13 @@ pub enum Source {
     View(View, Node),
 }
 
-/// A value on a device.
+/// A value on a device, row-major and dense from the buffer's first byte.
 #[derive(Clone)]
 pub struct Placed {
     /// The device.
     pub device: Device,
     /// The buffer.
     pub buffer: Buffer,
-    /// How the value lies in it.
-    pub layout: Strided,
 }
 
 /// What is known of a node's value.
@@ -218,8 +216,14 @@ impl Node {
     /// A value that lies on a device already, dense from the buffer's first byte.
     pub fn on_device(device: &Device, buffer: Buffer, dtype: DType, shape: &[usize]) -> Result<Node> {
         check_rank("tensor", shape)?;
-        elements(shape)?;
-        let placed = Placed { device: device.clone(), buffer, layout: Strided::dense(shape) };
+        let want = (elements(shape)? * dtype.size()) as u64;
+        if buffer.bytes() < want {
+            return Err(Error::ShapeMismatch(format!(
+                "tensor of shape {shape:?} and type {dtype} takes {want} bytes, the buffer has {}",
+                buffer.bytes()
+            )));
+        }
+        let placed = Placed { device: device.clone(), buffer };
         let state = State { placed: vec![placed], ..State::default() };
         Ok(Node::make(shape.to_vec(), dtype, false, state, None))
     }
@@ -362,9 +366,26 @@ impl Node {
     pub fn host(&self) -> Option<Host> {
         self.state().host.clone()
     }
-    /// True when nobody but the caller's handle and the graph's own edges holds it (for tests).
-    pub fn handles(&self) -> usize {
-        Arc::strong_count(&self.0)
+    /// Records a value on a device and drops the history.
+    pub(crate) fn place(&self, placed: Placed) {
+        let history = {
+            let mut state = self.state();
+            state.placed.retain(|p| p.device != placed.device);
+            state.placed.push(placed);
+            state.source.take()
+        };
+        // Dropped outside the lock: it may be the last handle of many nodes.
+        drop(history);
+    }
+
+    /// Records the bytes on the host and drops the history.
+    pub(crate) fn keep_on_host(&self, host: Host) {
+        let history = {
+            let mut state = self.state();
+            state.host = Some(host);
+            state.source.take()
+        };
+        drop(history);
     }
 }
 
@@ -433,10 +454,9 @@ fn infer(op: &Op, inputs: &[Node]) -> Result<(Vec<usize>, DType)> {
             same_shape()?;
             same_type(&inputs[0], &inputs[1])?;
             match b {
-                B::And | B::Or | B::Xor if inputs[0].dtype().is_float() => Err(Error::DTypeMismatch(format!(
-                    "{name}: takes bool or integers, got {}",
-                    inputs[0].dtype()
-                ))),
+                B::And | B::Or | B::Xor if inputs[0].dtype().is_float() => {
+                    Err(Error::DTypeMismatch(format!("{name}: takes bool or integers, got {}", inputs[0].dtype())))
+                }
                 B::And | B::Or | B::Xor => own(&inputs[0]),
                 B::Shl | B::Shr if !inputs[0].dtype().is_int() => {
                     Err(Error::DTypeMismatch(format!("{name}: takes integers, got {}", inputs[0].dtype())))
@@ -464,9 +484,9 @@ fn infer(op: &Op, inputs: &[Node]) -> Result<(Vec<usize>, DType)> {
             count(1)?;
             Ok((inputs[0].shape().to_vec(), *to))
         }
-        Op::Full(_) | Op::Iota { .. } => Err(Error::invalid(format!(
-            "{name} has a shape and a type of its own: use Node::full or Node::iota"
-        ))),
+        Op::Full(_) | Op::Iota { .. } => {
+            Err(Error::invalid(format!("{name} has a shape and a type of its own: use Node::full or Node::iota")))
+        }
         Op::Reduce { op: r, axes } => {
             use anychip_hal::op::ReduceOp as R;
             count(1)?;

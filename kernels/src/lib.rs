@@ -2,14 +2,18 @@
 //! the kernels, each written once.
 //!
 //! * [`graph`] – what an application builds: [`Node`]s, nothing computed yet.
-//! * `plan` – fusion, schedules, memory, placement; plans are cached by structure and device.
-//! * `library` – the kernels themselves, generated from one description for every chip.
-//! * `run` – realising nodes, reading values, capturing a `Program`.
+//! * [`plan`] – fusion, schedules, memory, placement; plans are cached by structure and device.
+//! * [`library`] – the kernels themselves, generated from one description for every chip.
+//! * [`run`] – realising nodes, reading values, capturing a [`Program`].
 //!
 //! This crate never names a backend: what differs between chips is read from `DeviceInfo`.
 #![deny(missing_docs)]
 
 pub mod graph;
+pub mod library;
+pub mod plan;
+pub mod run;
 pub mod shape;
 
 pub use graph::{Host, Node, View};
+pub use run::{Program, buffer_of, checkpoint, explain, read, realize};

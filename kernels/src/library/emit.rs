@@ -1,0 +1,357 @@
+//! Turns a fused expression into operations of the kernel language.
+//!
+//! 16-bit floats are computed in f32 and rounded where they are stored or where the graph converts explicitly.
+
+use super::body::{Body, Expr, Id, Map};
+use anychip_hal::{
+    DType,
+    device::ScalarArg,
+    ir::{Access, BinaryOp, Builder, CmpOp, Elem, ParamId, Place, Type, UnaryOp as Ir, Value},
+    op::UnaryOp,
+};
+
+/// The type in which a tensor type is computed.
+pub fn compute_type(d: DType) -> DType {
+    match d {
+        DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2 => DType::F32,
+        other => other,
+    }
+}
+
+/// A kernel under construction together with the arguments that its launch will pass.
+pub struct Maker {
+    /// The builder.
+    pub b: Builder,
+    /// Scalars, in the order of their declaration.
+    pub scalars: Vec<ScalarArg>,
+}
+
+impl Maker {
+    /// Begins a kernel with a linear workgroup.
+    pub fn new(name: &str, lanes: u32) -> Maker {
+        Maker { b: Builder::new(name, [lanes, 1, 1]), scalars: vec![] }
+    }
+
+    /// An extent or stride: a scalar of the launch.
+    pub fn extent(&mut self, name: &str, n: usize) -> Value {
+        self.scalars.push(ScalarArg::Idx(n as u64));
+        self.b.scalar(name, Elem::Idx)
+    }
+
+    /// A float parameter.
+    pub fn float(&mut self, name: &str, x: f32) -> Value {
+        self.scalars.push(ScalarArg::F32(x));
+        self.b.scalar(name, DType::F32)
+    }
+
+    /// Splits a linear index into coordinates of an index space, given the values of its extents: the last is fastest.
+    pub fn split(&mut self, linear: Value, dims: &[Value]) -> Vec<Value> {
+        Maker::split_in(&mut self.b, linear, dims)
+    }
+
+    /// [`Maker::split`] where only the builder is at hand.
+    pub fn split_in(b: &mut Builder, linear: Value, dims: &[Value]) -> Vec<Value> {
+        let mut rest = linear;
+        let mut coords = vec![linear; dims.len()];
+        for i in (1..dims.len()).rev() {
+            coords[i] = b.binary(BinaryOp::Rem, rest, dims[i]);
+            rest = b.binary(BinaryOp::Div, rest, dims[i]);
+        }
+        if let Some(first) = coords.first_mut() {
+            *first = rest;
+        }
+        coords
+    }
+}
+
+/// A stride as the kernel knows it.
+#[derive(Clone, Copy)]
+enum Stride {
+    Zero,
+    One,
+    Up(Value),
+    Down(Value),
+}
+
+/// A map as the kernel knows it.
+pub struct MapArgs {
+    offset: Option<Value>,
+    strides: Vec<Stride>,
+}
+
+impl MapArgs {
+    /// Declares the scalars of a map.
+    pub fn declare(m: &mut Maker, name: &str, map: &Map) -> MapArgs {
+        let offset = (map.offset != 0).then(|| m.extent(&format!("{name}_at"), map.offset as usize));
+        let strides = map
+            .strides
+            .iter()
+            .enumerate()
+            .map(|(axis, &s)| match s {
+                0 => Stride::Zero,
+                1 => Stride::One,
+                s if s > 0 => Stride::Up(m.extent(&format!("{name}_s{axis}"), s as usize)),
+                s => Stride::Down(m.extent(&format!("{name}_s{axis}"), s.unsigned_abs())),
+            })
+            .collect();
+        MapArgs { offset, strides }
+    }
+
+    /// The index at the coordinates of axes `first..`, added to `base`. `None`: zero.
+    pub fn index(&self, b: &mut Builder, base: Option<Value>, first: usize, coords: &[Value]) -> Option<Value> {
+        let mut sum = base;
+        for (s, &c) in self.strides[first..].iter().zip(coords) {
+            let term = match *s {
+                Stride::Zero => continue,
+                Stride::One => c,
+                Stride::Up(s) | Stride::Down(s) => b.mul(c, s),
+            };
+            sum = Some(match (sum, s) {
+                (None, Stride::Down(_)) => {
+                    let zero = b.idx(0);
+                    b.sub(zero, term)
+                }
+                (None, _) => term,
+                (Some(at), Stride::Down(_)) => b.sub(at, term),
+                (Some(at), _) => b.add(at, term),
+            });
+        }
+        sum
+    }
+
+    /// The offset scalar, the start of every index.
+    pub fn origin(&self) -> Option<Value> {
+        self.offset
+    }
+}
+
+/// A body's parameters, declared, and its indices as far as outer coordinates fix them.
+pub struct Emit<'a> {
+    body: &'a Body,
+    slots: Vec<ParamId>,
+    maps: Vec<MapArgs>,
+    gathers: Vec<Option<(Value, Value)>>,
+    bases: Vec<Option<Value>>,
+    outer: usize,
+}
+
+impl<'a> Emit<'a> {
+    /// Declares the buffers and scalars of a body.
+    pub fn declare(m: &mut Maker, body: &'a Body) -> Emit<'a> {
+        let slots = (0..body.slots.len()).map(|i| m.b.buffer(&format!("in{i}"), body.slots[i], Access::Read)).collect();
+        let maps: Vec<_> =
+            body.maps.iter().enumerate().map(|(i, map)| MapArgs::declare(m, &format!("m{i}"), map)).collect();
+        let gathers = body
+            .exprs
+            .iter()
+            .enumerate()
+            .map(|(i, (e, _))| match *e {
+                Expr::Gather { rows, row_stride, .. } => {
+                    let rows = m.extent(&format!("rows{i}"), rows);
+                    Some((rows, m.extent(&format!("row{i}"), row_stride.unsigned_abs())))
+                }
+                _ => None,
+            })
+            .collect();
+        let bases = maps.iter().map(MapArgs::origin).collect();
+        Emit { body, slots, maps, gathers, bases, outer: 0 }
+    }
+
+    /// Fixes the first axes of the space: their part of every index is computed here, once.
+    pub fn fix(&mut self, b: &mut Builder, coords: &[Value]) {
+        for (base, map) in self.bases.iter_mut().zip(&self.maps) {
+            *base = map.index(b, *base, self.outer, &coords[..coords.len().min(map.strides.len() - self.outer)]);
+        }
+        self.outer += coords.len();
+    }
+
+    /// A copy that can be fixed further, for a loop within.
+    pub fn inner(&self) -> Emit<'a> {
+        Emit {
+            body: self.body,
+            slots: self.slots.clone(),
+            maps: self.maps.iter().map(|m| MapArgs { offset: m.offset, strides: m.strides.clone() }).collect(),
+            gathers: self.gathers.clone(),
+            bases: self.bases.clone(),
+            outer: self.outer,
+        }
+    }
+
+    /// Computes the expression `root` at the remaining coordinates; its type is [`compute_type`] of the tensor's.
+    pub fn eval(&self, b: &mut Builder, root: Id, coords: &[Value], anchor: Option<Value>) -> Value {
+        let mut done: Vec<Option<Value>> = vec![None; self.body.exprs.len()];
+        let mut indices: Vec<Option<Value>> = vec![None; self.maps.len()];
+        // Only what the root needs, in order.
+        let mut needed = vec![false; self.body.exprs.len()];
+        needed[root] = true;
+        for i in (0..=root).rev() {
+            if needed[i] {
+                operands(&self.body.exprs[i].0).into_iter().for_each(|o| needed[o] = true);
+            }
+        }
+        for i in (0..=root).filter(|&i| needed[i]) {
+            let (expr, dtype) = &self.body.exprs[i];
+            let value = |id: &Id| done[*id].expect("expressions come before their users");
+            let v = match expr {
+                Expr::Read { slot, map } => {
+                    let at = self.at(b, &mut indices, *map, coords);
+                    let v = b.load(Place::Buffer(self.slots[*slot]), at);
+                    b.cast(compute_type(*dtype), v)
+                }
+                Expr::Gather { slot, id, map, .. } => {
+                    let col = self.at(b, &mut indices, *map, coords);
+                    self.gather(b, *slot, i, value(id), col, *dtype)
+                }
+                Expr::Index(map) => {
+                    let at = self.at(b, &mut indices, *map, coords);
+                    b.cast(compute_type(*dtype), at)
+                }
+                Expr::Const(bits) => {
+                    let c = b.bits(Type::scalar(*dtype), *bits);
+                    b.cast(compute_type(*dtype), c)
+                }
+                Expr::Anchor => anchor.expect("an anchor is read in an epilogue only"),
+                Expr::Unary(op, x) => unary(b, *op, value(x)),
+                Expr::Binary(op, x, y) => logical(b, *op, value(x), value(y)),
+                Expr::Compare(op, x, y) => b.compare(*op, value(x), value(y)),
+                Expr::Where(c, x, y) => b.select(value(c), value(x), value(y)),
+                Expr::Cast(x) => {
+                    // Through the storage type, so that an explicit conversion rounds.
+                    let narrow = b.cast(*dtype, value(x));
+                    b.cast(compute_type(*dtype), narrow)
+                }
+            };
+            done[i] = Some(v);
+        }
+        done[root].expect("the root was just computed")
+    }
+
+    fn at(&self, b: &mut Builder, indices: &mut [Option<Value>], map: usize, coords: &[Value]) -> Value {
+        if let Some(v) = indices[map] {
+            return v;
+        }
+        let v = match self.maps[map].index(b, self.bases[map], self.outer, coords) {
+            Some(v) => v,
+            None => b.idx(0),
+        };
+        indices[map] = Some(v);
+        v
+    }
+
+    /// `table[id, col]`; an id outside the table gives NaN or 0 and reads row 0.
+    fn gather(&self, b: &mut Builder, slot: usize, expr: Id, id: Value, col: Value, dtype: DType) -> Value {
+        let (rows, stride) = self.gathers[expr].expect("declared with the body");
+        let id_elem = b.ty(id).elem().unwrap_or(Elem::Idx);
+        // 64-bit ids are compared before they are cut to an index.
+        let wide = matches!(id_elem, Elem::D(DType::I64 | DType::U64));
+        let row = b.cast(Elem::Idx, id);
+        let mut inside = if wide {
+            let rows = b.cast(id_elem, rows);
+            b.compare(CmpOp::Lt, id, rows)
+        } else {
+            b.compare(CmpOp::Lt, row, rows)
+        };
+        if id_elem.is_signed() {
+            let zero = b.integer(id_elem, 0);
+            let not_negative = b.compare(CmpOp::Ge, id, zero);
+            inside = b.binary(BinaryOp::And, inside, not_negative);
+        }
+        let zero = b.idx(0);
+        let row = b.select(inside, row, zero);
+        let base = b.mul(row, stride);
+        let at = b.add(base, col);
+        let v = b.load(Place::Buffer(self.slots[slot]), at);
+        let v = b.cast(compute_type(dtype), v);
+        let outside = match compute_type(dtype) {
+            d if d.is_float() => b.number(d, f64::NAN),
+            d => b.integer(d, 0),
+        };
+        b.select(inside, v, outside)
+    }
+}
+
+/// The expressions that an expression uses.
+pub fn operands(e: &Expr) -> Vec<Id> {
+    match *e {
+        Expr::Read { .. } | Expr::Index(_) | Expr::Const(_) | Expr::Anchor => vec![],
+        Expr::Gather { id, .. } => vec![id],
+        Expr::Unary(_, a) | Expr::Cast(a) => vec![a],
+        Expr::Binary(_, a, b) | Expr::Compare(_, a, b) => vec![a, b],
+        Expr::Where(a, b, c) => vec![a, b, c],
+    }
+}
+
+/// Minimum and maximum of bool are and, or; everything else is the language's own.
+fn logical(b: &mut Builder, op: BinaryOp, x: Value, y: Value) -> Value {
+    let bool = b.ty(x) == Type::BOOL;
+    match op {
+        BinaryOp::Min if bool => b.binary(BinaryOp::And, x, y),
+        BinaryOp::Max if bool => b.binary(BinaryOp::Or, x, y),
+        op => b.binary(op, x, y),
+    }
+}
+
+/// A tensor function in the language's own functions.
+pub fn unary(b: &mut Builder, op: UnaryOp, x: Value) -> Value {
+    let elem = b.ty(x).elem().unwrap_or(Elem::Idx);
+    let simple = |op: Ir, b: &mut Builder| b.unary(op, x);
+    match op {
+        UnaryOp::Neg => simple(Ir::Neg, b),
+        UnaryOp::Abs => simple(Ir::Abs, b),
+        UnaryOp::Sign => simple(Ir::Sign, b),
+        UnaryOp::Not => simple(Ir::Not, b),
+        UnaryOp::Floor => simple(Ir::Floor, b),
+        UnaryOp::Ceil => simple(Ir::Ceil, b),
+        UnaryOp::Trunc => simple(Ir::Trunc, b),
+        UnaryOp::Round => simple(Ir::Round, b),
+        UnaryOp::Sqrt => simple(Ir::Sqrt, b),
+        UnaryOp::Rsqrt => simple(Ir::Rsqrt, b),
+        UnaryOp::Recip => simple(Ir::Recip, b),
+        UnaryOp::Exp => simple(Ir::Exp, b),
+        UnaryOp::Exp2 => simple(Ir::Exp2, b),
+        UnaryOp::Log => simple(Ir::Log, b),
+        UnaryOp::Log2 => simple(Ir::Log2, b),
+        UnaryOp::Sin => simple(Ir::Sin, b),
+        UnaryOp::Cos => simple(Ir::Cos, b),
+        UnaryOp::Tan => simple(Ir::Tan, b),
+        UnaryOp::Tanh => simple(Ir::Tanh, b),
+        UnaryOp::Erf => simple(Ir::Erf, b),
+        UnaryOp::IsNan => simple(Ir::IsNan, b),
+        UnaryOp::Relu => {
+            let zero = b.number(elem, 0.0);
+            b.binary(BinaryOp::Max, x, zero)
+        }
+        UnaryOp::Sigmoid => sigmoid(b, elem, x),
+        UnaryOp::Silu => {
+            let s = sigmoid(b, elem, x);
+            b.mul(x, s)
+        }
+        UnaryOp::Gelu => {
+            let half = b.number(elem, 0.5);
+            let inner = b.number(elem, std::f64::consts::FRAC_1_SQRT_2);
+            let z = b.mul(x, inner);
+            let e = b.unary(Ir::Erf, z);
+            let h = b.mul(x, half);
+            b.mul_add(h, e, h)
+        }
+        UnaryOp::GeluTanh => {
+            let half = b.number(elem, 0.5);
+            let c = b.number(elem, (2.0 / std::f64::consts::PI).sqrt());
+            let a = b.number(elem, 0.044715 * (2.0 / std::f64::consts::PI).sqrt());
+            let x2 = b.mul(x, x);
+            let poly = b.mul_add(a, x2, c);
+            let z = b.mul(x, poly);
+            let t = b.unary(Ir::Tanh, z);
+            let h = b.mul(x, half);
+            b.mul_add(h, t, h)
+        }
+    }
+}
+
+fn sigmoid(b: &mut Builder, elem: Elem, x: Value) -> Value {
+    let one = b.number(elem, 1.0);
+    let minus = b.unary(Ir::Neg, x);
+    let e = b.unary(Ir::Exp, minus);
+    let d = b.add(one, e);
+    b.binary(BinaryOp::Div, one, d)
+}

@@ -1,0 +1,74 @@
+//! Elementwise: one result element per lane, any fused expression, any strides.
+
+use super::{
+    Body, Made, Map,
+    body::{Id, merge},
+    emit::{Emit, Maker, MapArgs},
+    lanes_for,
+};
+use anychip_hal::{
+    DType, Result,
+    ir::{Access, BinaryOp, Builtin, CmpOp, Place},
+};
+
+/// Below this many elements along the last axis, a row per workgroup wastes lanes: the index is taken apart per lane instead.
+const SHORT_ROW: usize = 32;
+
+/// Writes `body.exprs[root]` over the space `dims` to where `out` says. Bindings: slots, output.
+pub fn map(mut body: Body, root: Id, dims: &[usize], out: Map, dtype: DType, max_lanes: u32) -> Result<Made> {
+    body.maps.push(out);
+    let (dims, _) = merge(dims, &mut body.maps, &[]);
+    let out = body.maps.pop().unwrap_or(Map { strides: vec![], offset: 0 });
+    let total: usize = dims.iter().product();
+    let cols = dims.last().copied().unwrap_or(1);
+    let by_row = dims.len() > 1 && cols >= SHORT_ROW;
+    let lanes = lanes_for(if by_row { cols } else { total }, max_lanes);
+    let mut m = Maker::new("map", lanes);
+    let mut emit = Emit::declare(&mut m, &body);
+    let out_args = MapArgs::declare(&mut m, "out", &out);
+    let extents: Vec<_> = dims.iter().enumerate().map(|(i, &n)| m.extent(&format!("n{i}"), n)).collect();
+
+    let grid;
+    let (outer, inner, inside);
+    if by_row {
+        // A workgroup per piece of a row: outer coordinates are the same for all its lanes.
+        let chunks = cols.div_ceil(lanes as usize);
+        grid = (total / cols * chunks) as u64;
+        let chunks = m.extent("chunks", chunks);
+        let group = m.b.builtin(Builtin::GroupId(0));
+        let row = m.b.binary(BinaryOp::Div, group, chunks);
+        let chunk = m.b.binary(BinaryOp::Rem, group, chunks);
+        outer = m.split(row, &extents[..dims.len() - 1]);
+        let width = m.b.idx(lanes as u64);
+        let start = m.b.mul(chunk, width);
+        let lane = m.b.builtin(Builtin::LocalId(0));
+        let lane = m.b.cast(anychip_hal::ir::Elem::Idx, lane);
+        let col = m.b.add(start, lane);
+        inside = m.b.compare(CmpOp::Lt, col, extents[dims.len() - 1]);
+        inner = vec![col];
+        emit.fix(&mut m.b, &outer);
+    } else {
+        grid = total.div_ceil(lanes as usize) as u64;
+        let i = m.b.builtin(Builtin::GlobalId(0));
+        let n = match extents.len() {
+            1 => extents[0],
+            _ => m.extent("total", total),
+        };
+        inside = m.b.compare(CmpOp::Lt, i, n);
+        inner = m.split(i, &extents);
+        outer = vec![];
+    }
+    let out_buf = m.b.buffer("out", dtype, Access::Write);
+    m.b.begin_if(inside);
+    let v = emit.eval(&mut m.b, root, &inner, None);
+    let v = m.b.cast(dtype, v);
+    let base = out_args.index(&mut m.b, out_args.origin(), 0, &outer);
+    let at = out_args.index(&mut m.b, base, outer.len(), &inner);
+    let at = match at {
+        Some(at) => at,
+        None => m.b.idx(0),
+    };
+    m.b.store(Place::Buffer(out_buf), at, v);
+    m.b.end_if();
+    Ok(Made { kernel: m.b.finish()?, scalars: m.scalars, grid })
+}

@@ -1,0 +1,331 @@
+//! Realising nodes, reading values, and programs that replay a plan.
+//!
+//! Plans are cached by structure and chain. Work is queued and not waited for: errors of the device come out where a value is
+//! read, except in a chain of several devices, where a lost device hands over to the next before the history is dropped.
+
+use crate::{
+    graph::{Host, Node, Placed},
+    plan::{Plan, ValueRef, plan, snapshot::Snapshot},
+};
+use anychip_hal::{
+    DType, Error, Result,
+    device::{Buffer, Device, Pending, Slice, Step},
+};
+use rustc_hash::FxHashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+/// Plans kept; beyond this the cache starts afresh.
+const PLANS: usize = 512;
+
+static CACHE: LazyLock<Mutex<FxHashMap<(String, Vec<u64>), Arc<Plan>>>> = LazyLock::new(Default::default);
+
+/// The plan for a snapshot, cached by structure and chain.
+fn planned(s: &Snapshot, chain: &[Device]) -> Result<Arc<Plan>> {
+    let key = (s.key(), chain.iter().map(Device::number).collect::<Vec<_>>());
+    if let Some(plan) = CACHE.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return Ok(plan.clone());
+    }
+    let plan = Arc::new(plan(s, chain)?);
+    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    if cache.len() >= PLANS {
+        cache.clear();
+    }
+    cache.insert(key, plan.clone());
+    Ok(plan)
+}
+
+/// Forgets every plan made for a device, and with them its programs: for a device that was lost or is no longer used.
+pub fn forget(device: &Device) {
+    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    cache.retain(|(_, devices), _| !devices.contains(&device.number()));
+}
+
+/// The value of a node on a device: where it lies already, or brought there. `None` while it is pending.
+fn leaf_on(node: &Node, device: &Device) -> Result<Buffer> {
+    let (host, elsewhere) = {
+        let state = node.state();
+        if let Some(p) = state.placed.iter().find(|p| p.device == *device) {
+            return Ok(p.buffer.clone());
+        }
+        (state.host.clone(), state.placed.first().cloned())
+    };
+    let buffer = match (host, elsewhere) {
+        (Some(host), _) => device.alloc_from(host.bytes())?,
+        (None, Some(from)) => {
+            let mut bytes = vec![0; node.elements() * node.dtype().size()];
+            from.device.download(&from.buffer, 0, &mut bytes)?;
+            device.alloc_from(&bytes)?
+        }
+        (None, None) => return Err(Error::invalid(format!("{node:?} is given as a parameter and has no value yet"))),
+    };
+    let mut state = node.state();
+    // Two threads may have brought it at once: one copy is enough.
+    if let Some(p) = state.placed.iter().find(|p| p.device == *device) {
+        return Ok(p.buffer.clone());
+    }
+    state.placed.push(Placed { device: device.clone(), buffer: buffer.clone() });
+    Ok(buffer)
+}
+
+/// Buffers of one run of a plan.
+struct Run<'a> {
+    plan: &'a Plan,
+    chain: &'a [Device],
+    leaves: &'a [Node],
+    slots: Vec<Option<Buffer>>,
+    /// Values by device; the first entry of a temp is where it was computed.
+    at: FxHashMap<(ValueRef, usize), Buffer>,
+    queued: Vec<Step>,
+    queued_for: usize,
+    last: Vec<Option<Pending>>,
+}
+
+impl Run<'_> {
+    fn flush(&mut self) -> Result<()> {
+        if self.queued.is_empty() {
+            return Ok(());
+        }
+        let steps = std::mem::take(&mut self.queued);
+        self.last[self.queued_for] = Some(self.chain[self.queued_for].submit(&steps)?);
+        Ok(())
+    }
+
+    /// A value's buffer on a device; carried over from another device where needed.
+    fn buffer(&mut self, v: ValueRef, device: usize) -> Result<Buffer> {
+        if let Some(b) = self.at.get(&(v, device)) {
+            return Ok(b.clone());
+        }
+        let b = match v {
+            ValueRef::Leaf(n) => leaf_on(&self.leaves[n], &self.chain[device])?,
+            ValueRef::Temp(t) => {
+                let temp = &self.plan.temps[t];
+                let home = temp.device;
+                if home == device {
+                    match temp.slot {
+                        None => self.chain[device].alloc(temp.bytes)?,
+                        Some(s) => match &self.slots[s] {
+                            Some(b) => b.clone(),
+                            None => {
+                                let b = self.chain[device].alloc(self.plan.slots[s].1)?;
+                                self.slots[s] = Some(b.clone());
+                                b
+                            }
+                        },
+                    }
+                } else {
+                    self.flush()?;
+                    let from = self.at.get(&(v, home)).cloned();
+                    let from = from.ok_or_else(|| Error::invalid("a value is used before it is computed"))?;
+                    let mut bytes = vec![0; temp.bytes as usize];
+                    self.chain[home].download(&from, 0, &mut bytes)?;
+                    self.chain[device].alloc_from(&bytes)?
+                }
+            }
+        };
+        self.at.insert((v, device), b.clone());
+        Ok(b)
+    }
+
+    fn bytes(&self, v: ValueRef) -> u64 {
+        match v {
+            ValueRef::Leaf(n) => (self.leaves[n].elements() * self.leaves[n].dtype().size()) as u64,
+            ValueRef::Temp(t) => self.plan.temps[t].bytes,
+        }
+    }
+}
+
+/// Runs a plan on leaves; the outputs' buffers and devices, and what is under way.
+fn execute(plan: &Plan, chain: &[Device], leaves: &[Node]) -> Result<(Vec<Placed>, Vec<Pending>)> {
+    let mut run = Run {
+        plan,
+        chain,
+        leaves,
+        slots: vec![None; plan.slots.len()],
+        at: FxHashMap::default(),
+        queued: vec![],
+        queued_for: 0,
+        last: chain.iter().map(|_| None).collect(),
+    };
+    for l in &plan.launches {
+        if l.device != run.queued_for {
+            run.flush()?;
+            run.queued_for = l.device;
+        }
+        let mut bindings = Vec::with_capacity(l.bindings.len());
+        for &v in &l.bindings {
+            let buffer = run.buffer(v, l.device)?;
+            let bytes = run.bytes(v);
+            bindings.push(Slice { buffer, offset: 0, bytes });
+        }
+        run.queued.push(Step::Launch {
+            program: l.program.clone(),
+            grid: l.grid,
+            bindings,
+            scalars: l.scalars.clone(),
+        });
+    }
+    run.flush()?;
+    let outputs = plan
+        .outputs
+        .iter()
+        .map(|&v| {
+            let device = match v {
+                ValueRef::Leaf(_) => 0,
+                ValueRef::Temp(t) => plan.temps[t].device,
+            };
+            Ok(Placed { device: chain[device].clone(), buffer: run.buffer(v, device)? })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok((outputs, run.last.into_iter().flatten().collect()))
+}
+
+/// Computes nodes. The first device of the chain that can do a piece of work does it; the device is not waited for.
+///
+/// # Errors
+/// `Unsupported` when no device of the chain can do some piece, `OutOfMemory`, `CompileFailed`, `DeviceLost`.
+pub fn realize(nodes: &[Node], chain: &[Device]) -> Result<()> {
+    let mut pending: Vec<Node> = vec![];
+    for n in nodes {
+        if !n.is_realized() && !pending.iter().any(|p| p.id() == n.id()) {
+            pending.push(n.clone());
+        }
+    }
+    if pending.is_empty() {
+        return Ok(());
+    }
+    let mut chain = chain;
+    loop {
+        match realize_once(&pending, chain) {
+            Err(e) if e.is_lost() && chain.len() > 1 => {
+                forget(&chain[0]);
+                chain = &chain[1..];
+            }
+            other => return other,
+        }
+    }
+}
+
+fn realize_once(pending: &[Node], chain: &[Device]) -> Result<()> {
+    let s = Snapshot::take(pending, &[]);
+    let plan = planned(&s, chain)?;
+    let (outputs, under_way) = execute(&plan, chain, &s.leaves)?;
+    if chain.len() > 1 {
+        // The next device can take over only while the history is there.
+        under_way.iter().try_for_each(Pending::wait)?;
+    }
+    for (node, placed) in pending.iter().zip(outputs) {
+        node.place(placed);
+    }
+    Ok(())
+}
+
+/// A node's elements, row-major, little-endian; realised on the chain if need be. Waits.
+pub fn read(node: &Node, chain: &[Device]) -> Result<Vec<u8>> {
+    realize(std::slice::from_ref(node), chain)?;
+    let (host, placed) = {
+        let state = node.state();
+        (state.host.clone(), state.placed.clone())
+    };
+    if let Some(host) = host {
+        return Ok(host.bytes().to_vec());
+    }
+    let mut bytes = vec![0; node.elements() * node.dtype().size()];
+    let mut failed = Error::invalid(format!("{node:?} has no value"));
+    for p in placed {
+        match p.device.download(&p.buffer, 0, &mut bytes) {
+            Ok(()) => return Ok(bytes),
+            Err(e) => failed = e,
+        }
+    }
+    Err(failed)
+}
+
+/// Keeps a copy of a node's value on the host: it survives the loss of its device.
+pub fn checkpoint(node: &Node, chain: &[Device]) -> Result<()> {
+    let bytes = read(node, chain)?;
+    node.keep_on_host(Host::new(bytes));
+    Ok(())
+}
+
+/// A node's value on a device, dense from the slice's first byte; realised and carried there if need be.
+pub fn buffer_of(node: &Node, device: &Device) -> Result<Slice> {
+    realize(std::slice::from_ref(node), std::slice::from_ref(device))?;
+    let bytes = (node.elements() * node.dtype().size()) as u64;
+    Ok(Slice { buffer: leaf_on(node, device)?, offset: 0, bytes })
+}
+
+/// What realising the nodes would do: a line per launch, what was fused, what fell back, memory.
+pub fn explain(nodes: &[Node], chain: &[Device]) -> Result<String> {
+    let s = Snapshot::take(nodes, &[]);
+    Ok(planned(&s, chain)?.explain(chain))
+}
+
+/// A captured computation: planned once, run many times on new inputs. May be run from several threads at once.
+pub struct Program {
+    plan: Arc<Plan>,
+    chain: Vec<Device>,
+    /// Inputs come first among the leaves; the rest (weights) is bound for good.
+    inputs: Vec<(DType, Vec<usize>)>,
+    leaves: Vec<Node>,
+    outputs: Vec<(DType, Vec<usize>)>,
+}
+
+impl Program {
+    /// Captures how `outputs` follow from `inputs`. The inputs' values do not matter; everything else that the outputs need
+    /// keeps the value it has now.
+    pub fn capture(inputs: &[Node], outputs: &[Node], chain: &[Device]) -> Result<Program> {
+        for (i, x) in inputs.iter().enumerate() {
+            if inputs[..i].iter().any(|y| y.id() == x.id()) {
+                return Err(Error::invalid(format!("program: input {i} is the same tensor as an earlier one")));
+            }
+        }
+        let s = Snapshot::take(outputs, inputs);
+        let plan = planned(&s, chain)?;
+        let leaves = s.leaves[inputs.len()..].to_vec();
+        let kind = |n: &Node| (n.dtype(), n.shape().to_vec());
+        Ok(Program {
+            plan,
+            chain: chain.to_vec(),
+            inputs: inputs.iter().map(kind).collect(),
+            leaves,
+            outputs: outputs.iter().map(kind).collect(),
+        })
+    }
+
+    /// Runs on inputs of the captured shapes and types; gives the outputs. Does not wait.
+    ///
+    /// # Errors
+    /// `ShapeMismatch` or `DTypeMismatch` that names the input.
+    pub fn run(&self, inputs: &[Node]) -> Result<Vec<Node>> {
+        if inputs.len() != self.inputs.len() {
+            return Err(Error::invalid(format!("program: takes {} inputs, got {}", self.inputs.len(), inputs.len())));
+        }
+        for (i, (got, (dtype, shape))) in inputs.iter().zip(&self.inputs).enumerate() {
+            if got.shape() != shape {
+                return Err(Error::ShapeMismatch(format!(
+                    "program: input {i} has shape {:?}, was captured with {shape:?}",
+                    got.shape()
+                )));
+            }
+            if got.dtype() != *dtype {
+                return Err(Error::DTypeMismatch(format!(
+                    "program: input {i} is {}, was captured as {dtype}",
+                    got.dtype()
+                )));
+            }
+        }
+        realize(inputs, &self.chain)?;
+        let leaves: Vec<Node> = inputs.iter().chain(&self.leaves).cloned().collect();
+        let (outputs, _) = execute(&self.plan, &self.chain, &leaves)?;
+        outputs
+            .into_iter()
+            .zip(&self.outputs)
+            .map(|(p, (dtype, shape))| Node::on_device(&p.device, p.buffer, *dtype, shape))
+            .collect()
+    }
+
+    /// What a run does: a line per launch, what was fused, memory.
+    pub fn explain(&self) -> String {
+        self.plan.explain(&self.chain)
+    }
+}
