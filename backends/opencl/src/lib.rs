@@ -1,0 +1,92 @@
+//! The OpenCL backend: any driver of OpenCL 1.2 to 3.0, opened at run time.
+//!
+//! It moves bytes, compiles what [`anychip_hal::render::c`] prints and runs it. It knows no tensors and no graphs, and
+//! infers nothing from a vendor's name: capabilities are probed ([`probe`]), known driver defects stand in a table
+//! ([`quirks`]). Nothing of the OpenCL crate shows outside. A missing loader, a platform without devices or a device that
+//! cannot be used is an error with a reason, never a panic.
+#![deny(missing_docs)]
+
+mod cl;
+mod device;
+mod memory;
+mod probe;
+mod program;
+mod queue;
+mod quirks;
+
+use anychip_hal::{DeviceInfo, Driver, Error, RawDevice, Result};
+use opencl3::types::cl_device_id;
+use std::sync::Arc;
+
+/// The backend's name: what stands before the colon in a device id.
+pub const NAME: &str = "opencl";
+
+/// Reaches every device of every OpenCL platform of this machine.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct OpenClDriver;
+
+impl OpenClDriver {
+    /// A driver; nothing is opened yet.
+    pub fn new() -> OpenClDriver {
+        OpenClDriver
+    }
+}
+
+impl Driver for OpenClDriver {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn devices(&self) -> Result<Vec<Result<DeviceInfo>>> {
+        let found = enumerate()?;
+        Ok(found.iter().enumerate().map(|(n, d)| probe::probe(d.id, n as u32).map(|p| p.info)).collect())
+    }
+
+    fn open(&self, ordinal: u32) -> Result<Arc<dyn RawDevice>> {
+        let found = enumerate()?;
+        let Some(device) = found.get(ordinal as usize) else {
+            return Err(Error::NoDevice {
+                asked: format!("{NAME}:{ordinal}"),
+                why: format!("there are {}, counted from 0", found.len()),
+            });
+        };
+        Ok(Arc::new(device::Device::open(device.id, ordinal)?))
+    }
+}
+
+/// A device in the order of platforms, then devices: the order that gives it its number.
+struct Found {
+    id: cl_device_id,
+}
+
+/// Every device of every platform. `NoDriver` says what is missing when there is none.
+fn enumerate() -> Result<Vec<Found>> {
+    let no_driver = |why: String| Error::NoDriver { backend: NAME.into(), why };
+    let platforms = opencl3::platform::get_platforms().map_err(|e| {
+        no_driver(match e.0 {
+            // CL_PLATFORM_NOT_FOUND_KHR
+            -1001 => "the OpenCL loader is there, but no platform is registered with it".into(),
+            opencl3::error_codes::DLOPEN_RUNTIME_LOAD_FAILED => {
+                "the OpenCL loader (libOpenCL.so.1, OpenCL.dll) is not installed".into()
+            }
+            code => format!("clGetPlatformIDs: {}", cl::words(code)),
+        })
+    })?;
+    let mut found = vec![];
+    let mut none = vec![];
+    for platform in platforms {
+        let name = cl::platform_name(&platform);
+        match opencl3::device::get_device_ids(platform.id(), opencl3::device::CL_DEVICE_TYPE_ALL) {
+            Ok(ids) if ids.is_empty() => none.push(format!("{name} offers no device")),
+            Ok(ids) => found.extend(ids.into_iter().map(|id| Found { id })),
+            // CL_DEVICE_NOT_FOUND
+            Err(-1) => none.push(format!("{name} offers no device")),
+            Err(code) => none.push(format!("{name}: clGetDeviceIDs: {}", cl::words(code))),
+        }
+    }
+    if found.is_empty() {
+        none.push("install a driver, e.g. pocl-opencl-icd".into());
+        return Err(no_driver(none.join("; ")));
+    }
+    Ok(found)
+}

@@ -1,0 +1,205 @@
+//! An opened device: its context, its queues, and the tables behind its handles.
+
+use crate::{
+    cl::{self, Named},
+    memory::Buffer,
+    probe,
+    program::Program,
+    queue::{QUEUES, Queue},
+};
+use anychip_hal::{
+    Completion, DeviceInfo, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawProgram, Result, Submission, Ticket,
+    render::c::Dialect,
+};
+use opencl3::{command_queue as clq, context::Context, types::cl_device_id};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// Locks; a thread that panicked while it held the lock left nothing half done.
+pub fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(|p| p.into_inner())
+}
+
+/// Things by handle. Handles are never zero and never used again.
+pub struct Table<T> {
+    next: AtomicU64,
+    things: RwLock<HashMap<u64, Arc<T>>>,
+}
+
+impl<T> Table<T> {
+    fn new() -> Table<T> {
+        Table { next: AtomicU64::new(1), things: RwLock::default() }
+    }
+
+    pub fn insert(&self, thing: Arc<T>) -> u64 {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        self.things.write().unwrap_or_else(|p| p.into_inner()).insert(n, thing);
+        n
+    }
+
+    pub fn get(&self, n: u64) -> Option<Arc<T>> {
+        self.things.read().unwrap_or_else(|p| p.into_inner()).get(&n).cloned()
+    }
+
+    pub fn remove(&self, n: u64) -> Option<Arc<T>> {
+        self.things.write().unwrap_or_else(|p| p.into_inner()).remove(&n)
+    }
+}
+
+/// A device id; it belongs to its platform and is never released.
+#[derive(Clone, Copy)]
+pub struct Id(pub cl_device_id);
+// A device id is a name: OpenCL lets every thread use it.
+unsafe impl Send for Id {}
+unsafe impl Sync for Id {}
+
+/// An opened device. Fields are dropped in order: what belongs to the context goes before it.
+pub struct Device {
+    pub info: DeviceInfo,
+    pub id: Id,
+    pub dialect: Dialect,
+    pub options: &'static str,
+    pub used: AtomicU64,
+    pub lost: OnceLock<Error>,
+    pub programs: Table<Program>,
+    pub buffers: Table<Buffer>,
+    pub queues: Vec<Queue>,
+    /// For the host's reads and writes, so that they wait for nothing else.
+    transfers: cl::Queue,
+    pub context: Context,
+}
+
+impl Device {
+    /// Opens a device in a context of its own, so that losing one handle loses no other.
+    pub fn open(device: cl_device_id, ordinal: u32) -> Result<Device> {
+        let probe::Probed { info, dialect, options } = probe::probe(device, ordinal)?;
+        let id = info.id.as_str();
+        let context = Context::from_devices(&[device], &[], None, std::ptr::null_mut());
+        let context = context.map_err(|e| cl::error(id, "clCreateContext", e.0, 0))?;
+        let queue = |properties: u64| {
+            // The call of OpenCL 1.2: deprecated later, and in every loader.
+            #[allow(deprecated)]
+            let made = unsafe { clq::create_command_queue(context.get(), device, properties) };
+            made.named(id, "clCreateCommandQueue").map(cl::Queue)
+        };
+        let profiling = if info.clock.is_some() { clq::CL_QUEUE_PROFILING_ENABLE } else { 0 };
+        let queues = (0..QUEUES).map(|_| queue(profiling).map(Queue::new)).collect::<Result<Vec<_>>>()?;
+        let transfers = queue(0)?;
+        Ok(Device {
+            id: Id(device),
+            dialect: Dialect::opencl(dialect),
+            options,
+            used: AtomicU64::new(0),
+            lost: OnceLock::new(),
+            programs: Table::new(),
+            buffers: Table::new(),
+            queues,
+            transfers,
+            context,
+            info,
+        })
+    }
+
+    fn alive(&self) -> Result<()> {
+        self.lost.get().map_or(Ok(()), |e| Err(e.clone()))
+    }
+
+    /// From now on everything fails with this.
+    pub fn lose(&self, why: String) -> Error {
+        self.lost.get_or_init(|| Error::DeviceLost { device: self.info.id.clone(), why, restart: false }).clone()
+    }
+
+    /// Makes a device that its driver calls gone stay gone.
+    fn note<T>(&self, r: Result<T>) -> Result<T> {
+        r.map_err(|e| match e {
+            Error::DeviceLost { why, .. } => self.lose(why),
+            e => e,
+        })
+    }
+
+    pub fn program(&self, p: RawProgram) -> Result<Arc<Program>> {
+        self.programs
+            .get(p.0)
+            .ok_or_else(|| Error::invalid(format!("{}: program {} does not exist", self.info.id, p.0)))
+    }
+
+    /// The buffer of a transfer, after checking that it fits.
+    fn transfer(&self, buffer: RawBuffer, at: u64, bytes: usize) -> Result<Arc<Buffer>> {
+        self.alive()?;
+        self.range(&anychip_hal::Range { buffer, offset: at, bytes: bytes as u64 })
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        for q in &self.queues {
+            // Drivers that run on the host's threads must not find their program gone.
+            let _ = clq::finish(q.raw.0);
+        }
+    }
+}
+
+impl RawDevice for Device {
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
+        self.alive()?;
+        self.note(self.create(bytes, memory))
+    }
+
+    fn free(&self, buffer: RawBuffer) {
+        self.destroy(buffer);
+    }
+
+    fn host_write(&self, buffer: RawBuffer, at: u64, from: &[u8]) -> Result<()> {
+        let b = self.transfer(buffer, at, from.len())?;
+        if from.is_empty() {
+            return Ok(());
+        }
+        let (q, p) = (self.transfers.0, from.as_ptr().cast());
+        let done = unsafe { clq::enqueue_write_buffer(q, b.whole.0, 1, at as usize, from.len(), p, 0, std::ptr::null()) };
+        self.note(done.named(&self.info.id, "clEnqueueWriteBuffer").map(|e| drop(cl::Event(e))))
+    }
+
+    fn host_read(&self, buffer: RawBuffer, at: u64, to: &mut [u8]) -> Result<()> {
+        let b = self.transfer(buffer, at, to.len())?;
+        if to.is_empty() {
+            return Ok(());
+        }
+        let (q, p) = (self.transfers.0, to.as_mut_ptr().cast());
+        let done = unsafe { clq::enqueue_read_buffer(q, b.whole.0, 1, at as usize, to.len(), p, 0, std::ptr::null()) };
+        self.note(done.named(&self.info.id, "clEnqueueReadBuffer").map(|e| drop(cl::Event(e))))
+    }
+
+    fn load(&self, module: &Module<'_>, cached: Option<&[u8]>) -> Result<Loaded> {
+        self.alive()?;
+        match module {
+            Module::Kernel(k) => self.note(self.compile(k, cached)),
+            Module::Graph(g) => {
+                Err(Error::unsupported(format!("graph {} on {}", g.name, self.info.id), "this device takes kernels only"))
+            }
+        }
+    }
+
+    fn unload(&self, program: RawProgram) {
+        self.programs.remove(program.0);
+    }
+
+    fn submit(&self, work: &Submission<'_>) -> Result<Ticket> {
+        self.alive()?;
+        self.note(self.enqueue(work))
+    }
+
+    fn wait(&self, ticket: Ticket, timeout: Duration) -> Result<Option<Completion>> {
+        self.alive()?;
+        self.await_ticket(ticket, timeout)
+    }
+}

@@ -1,0 +1,244 @@
+//! What a device is and can do, asked from its driver.
+
+use crate::{NAME, cl, quirks};
+use anychip_hal::{
+    DType, DeviceInfo, Error, Memory, Result,
+    info::{Arithmetic, Clock, DeviceClass, Feature, Identity, Limits, MemoryInfo, Subnormals, TypeSupport},
+    render::c::OpenCl,
+};
+use opencl3::{device::*, types::cl_device_id};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything asked from a device.
+pub struct Probed {
+    /// For the world.
+    pub info: DeviceInfo,
+    /// For the printer.
+    pub dialect: OpenCl,
+    /// Options for the driver's compiler.
+    pub options: &'static str,
+}
+
+struct Ask(cl_device_id);
+
+impl Ask {
+    fn bytes(&self, what: u32) -> Option<Vec<u8>> {
+        get_device_data(self.0, what).ok()
+    }
+
+    fn text(&self, what: u32) -> String {
+        cl::text(&self.bytes(what).unwrap_or_default())
+    }
+
+    /// A number of whatever width the driver answers with.
+    fn number(&self, what: u32) -> Option<u64> {
+        let bytes = self.bytes(what)?;
+        match bytes.len() {
+            4 => Some(u32::from_ne_bytes(bytes.try_into().ok()?) as u64),
+            8 => Some(u64::from_ne_bytes(bytes.try_into().ok()?)),
+            _ => None,
+        }
+    }
+
+    fn need(&self, what: u32, name: &str, id: &str) -> Result<u64> {
+        self.number(what).ok_or_else(|| Error::Backend {
+            backend: NAME.into(),
+            code: 0,
+            message: format!("{id}: the driver does not answer {name}"),
+        })
+    }
+}
+
+/// `OpenCL 1.2 …` as (1, 2).
+fn version(text: &str) -> Option<(u32, u32)> {
+    let number = text.strip_prefix("OpenCL ")?.split_whitespace().next()?;
+    let (major, minor) = number.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+fn flag(config: u64, bit: u64) -> bool {
+    config & bit != 0
+}
+
+/// Asks a device. An error says why it cannot be used; it hides no other device.
+pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
+    let ask = Ask(device);
+    let id = format!("{NAME}:{ordinal}");
+    let name = ask.text(CL_DEVICE_NAME);
+    let refuse = |why: String| Err(Error::unsupported(format!("{id} ({name})"), why));
+    let offered = ask.text(CL_DEVICE_VERSION);
+    match version(&offered) {
+        Some(v) if v >= (1, 2) => {}
+        _ => return refuse(format!("its version is {offered:?}; OpenCL 1.2 is needed")),
+    }
+    if ask.number(CL_DEVICE_AVAILABLE) == Some(0) {
+        return refuse("its driver says that it is not available".into());
+    }
+    if ask.number(CL_DEVICE_COMPILER_AVAILABLE) == Some(0) {
+        return refuse("its driver has no compiler".into());
+    }
+    if ask.number(CL_DEVICE_ENDIAN_LITTLE) == Some(0) {
+        return refuse("it is big-endian; buffers are little-endian".into());
+    }
+    let extensions: BTreeSet<String> = ask.text(CL_DEVICE_EXTENSIONS).split_whitespace().map(str::to_string).collect();
+    let has = |e: &str| extensions.contains(e);
+
+    let platform = ask.number(CL_DEVICE_PLATFORM).unwrap_or(0) as usize as opencl3::types::cl_platform_id;
+    let driver = cl::platform_name(&opencl3::platform::Platform::new(platform));
+    let driver_version = ask.text(CL_DRIVER_VERSION);
+    let identity = Identity::new(
+        &ask.text(CL_DEVICE_VENDOR),
+        &name,
+        &driver,
+        // rusticl's driver version is Mesa's; PoCL's says nothing of the LLVM behind it, its device version does.
+        &format!("{driver_version}, {offered}"),
+        &physical(&ask, &has, &driver, &name),
+    );
+
+    let kind = ask.number(CL_DEVICE_TYPE).unwrap_or(0);
+    let unified = ask.number(CL_DEVICE_HOST_UNIFIED_MEMORY) == Some(1);
+    let class = match (flag(kind, CL_DEVICE_TYPE_CPU), flag(kind, CL_DEVICE_TYPE_GPU)) {
+        (true, _) => DeviceClass::Software,
+        (_, true) if unified => DeviceClass::IntegratedGpu,
+        (_, true) => DeviceClass::DiscreteGpu,
+        _ => DeviceClass::Accelerator,
+    };
+
+    let single = ask.number(CL_DEVICE_SINGLE_FP_CONFIG).unwrap_or(0);
+    let double = ask.number(CL_DEVICE_DOUBLE_FP_CONFIG).unwrap_or(0);
+    let half = if has("cl_khr_fp16") { ask.number(CL_DEVICE_HALF_FP_CONFIG).unwrap_or(0) } else { 0 };
+    let f64 = has("cl_khr_fp64") || double != 0;
+    let f16 = half != 0;
+    let atomic64 = has("cl_khr_int64_base_atomics") && has("cl_khr_int64_extended_atomics");
+    let rounded = flag(single, CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT);
+
+    let mut types = BTreeMap::new();
+    for d in [DType::Bool, DType::I8, DType::I16, DType::U8, DType::U16] {
+        types.insert(d, TypeSupport::FULL);
+    }
+    for d in [DType::I32, DType::U32, DType::F32] {
+        types.insert(d, TypeSupport::ATOMIC);
+    }
+    let wide = if atomic64 { TypeSupport::ATOMIC } else { TypeSupport::FULL };
+    types.insert(DType::I64, wide);
+    types.insert(DType::U64, wide);
+    types.insert(DType::F16, if f16 { TypeSupport::FULL } else { TypeSupport::STORAGE });
+    let mut arithmetic = BTreeMap::new();
+    arithmetic.insert(
+        DType::F32,
+        Arithmetic {
+            correctly_rounded: flag(single, CL_FP_ROUND_TO_NEAREST),
+            may_contract: false,
+            fma_fused: flag(single, CL_FP_FMA),
+            // OpenCL C, relative error as ULPs: x / y ≤ 2.5, sqrt ≤ 3, unless correctly rounded is asked for and there.
+            div_ulp: if rounded { 0.5 } else { 2.5 },
+            sqrt_ulp: if rounded { 0.5 } else { 3.0 },
+            subnormals: if flag(single, CL_FP_DENORM) { Subnormals::Kept } else { Subnormals::Unknown },
+            nan_inf: flag(single, CL_FP_INF_NAN),
+        },
+    );
+    if f64 {
+        types.insert(DType::F64, wide);
+        // The specification asks all of this of a device that has doubles.
+        arithmetic.insert(DType::F64, Arithmetic::IEEE);
+    }
+    if f16 {
+        arithmetic.insert(
+            DType::F16,
+            Arithmetic {
+                correctly_rounded: flag(half, CL_FP_ROUND_TO_NEAREST),
+                may_contract: false,
+                fma_fused: flag(half, CL_FP_FMA),
+                // OpenCL C asks 1 ULP of half division and square root.
+                div_ulp: 1.0,
+                sqrt_ulp: 1.0,
+                subnormals: if flag(half, CL_FP_DENORM) { Subnormals::Kept } else { Subnormals::Unknown },
+                nan_inf: flag(half, CL_FP_INF_NAN),
+            },
+        );
+    }
+
+    let mut features = BTreeSet::from([Feature::Erf]);
+    if flag(single, CL_FP_FMA) {
+        features.insert(Feature::Fma);
+    }
+    if atomic64 {
+        features.insert(Feature::Atomic64);
+    }
+    if ask.number(CL_DEVICE_ADDRESS_BITS) == Some(64) {
+        features.insert(Feature::Idx64);
+    }
+
+    let total = ask.need(CL_DEVICE_GLOBAL_MEM_SIZE, "CL_DEVICE_GLOBAL_MEM_SIZE", &id)?;
+    let max_alloc = ask.need(CL_DEVICE_MAX_MEM_ALLOC_SIZE, "CL_DEVICE_MAX_MEM_ALLOC_SIZE", &id)?;
+    let workgroup = ask.need(CL_DEVICE_MAX_WORK_GROUP_SIZE, "CL_DEVICE_MAX_WORK_GROUP_SIZE", &id)?;
+    let sizes = ask.bytes(CL_DEVICE_MAX_WORK_ITEM_SIZES).unwrap_or_default();
+    let mut max_workgroup_dim = [1u32; 3];
+    for (to, from) in max_workgroup_dim.iter_mut().zip(sizes.chunks_exact(size_of::<usize>())) {
+        let n = usize::from_ne_bytes(from.try_into().expect("a chunk has the size of usize"));
+        *to = u32::try_from(n).unwrap_or(u32::MAX);
+    }
+    // At least 1024 in every full-profile device; a pointer takes 8 of these bytes, scalars their size.
+    let parameters = ask.number(CL_DEVICE_MAX_PARAMETER_SIZE).unwrap_or(1024);
+    let max_bindings = (parameters / 2 / 8).clamp(8, 64);
+    let max_scalars = parameters.saturating_sub(8 * max_bindings).clamp(64, 4096);
+    let align_bits = ask.number(CL_DEVICE_MEM_BASE_ADDR_ALIGN).unwrap_or(1024).max(1024);
+
+    let clock = ask
+        .number(CL_DEVICE_PROFILING_TIMER_RESOLUTION)
+        .filter(|_| !quirks::applies(quirks::Effect::NoClock, &driver, &driver_version))
+        .map(|ns| Clock { resolution_ns: ns.max(1) });
+
+    let info = DeviceInfo {
+        id,
+        backend: NAME.into(),
+        identity,
+        class,
+        units: ask.number(CL_DEVICE_MAX_COMPUTE_UNITS).unwrap_or(1) as u32,
+        memory: MemoryInfo { total, max_alloc, unified, kinds: vec![Memory::Device, Memory::Upload, Memory::Readback] },
+        types,
+        features,
+        fragments: vec![],
+        subgroups: None,
+        limits: Limits {
+            max_workgroup: u32::try_from(workgroup).unwrap_or(u32::MAX),
+            max_workgroup_dim,
+            // OpenCL names no limit but the width of size_t; these are the smallest of the GPUs behind it.
+            max_groups: [i32::MAX as u32, 65_535, 65_535],
+            max_shared: u32::try_from(ask.number(CL_DEVICE_LOCAL_MEM_SIZE).unwrap_or(0)).unwrap_or(u32::MAX),
+            max_bindings: max_bindings as u32,
+            max_binding_bytes: max_alloc,
+            binding_align: (align_bits / 8).next_power_of_two(),
+            copy_align: 1,
+            max_scalars: max_scalars as u32,
+            queues: crate::queue::QUEUES,
+        },
+        clock,
+        serialised: false,
+        kernels: true,
+        arithmetic,
+    };
+    let dialect =
+        OpenCl { f16, f64, fma_f32: flag(single, CL_FP_FMA), fma_f64: f64 && flag(double, CL_FP_FMA), atomic64 };
+    // OpenCL C 1.2 is what every device from 1.2 to 3.0 takes.
+    let options = if rounded { "-cl-std=CL1.2 -cl-fp32-correctly-rounded-divide-sqrt" } else { "-cl-std=CL1.2" };
+    Ok(Probed { info, dialect, options })
+}
+
+/// What ties the chip to other backends: its PCI address, its UUID, else its platform and name.
+fn physical(ask: &Ask, has: &dyn Fn(&str) -> bool, driver: &str, name: &str) -> String {
+    // CL_DEVICE_PCI_BUS_INFO_KHR: domain, bus, device, function.
+    if has("cl_khr_pci_bus_info")
+        && let Some(b) = ask.bytes(0x410F).filter(|b| b.len() == 16)
+    {
+        let n = |i: usize| u32::from_ne_bytes([b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]]);
+        return format!("pci {:04x}:{:02x}:{:02x}.{:x}", n(0), n(1), n(2), n(3));
+    }
+    // CL_DEVICE_UUID_KHR
+    if has("cl_khr_device_uuid")
+        && let Some(b) = ask.bytes(0x106A).filter(|b| b.len() == 16)
+    {
+        return b.iter().fold("uuid ".to_string(), |s, x| s + &format!("{x:02x}"));
+    }
+    format!("{driver} {name}")
+}
