@@ -172,12 +172,13 @@ impl<T: Element> Attention<'_, T> {
         });
     }
 
-    /// The block's values as rows of whole vectors: in place where they are that already, else copied to `to`.
+    /// The block's values as rows of whole vectors: in place where they lie so already, one row after the other, else
+    /// copied to `to`.
     fn values(&self, kv: [usize; 2], block: &Range<usize>, dv: usize, to: *mut f32) -> (*const f32, usize) {
         let [_, _, _, cols] = self.v.shape();
         let [_, _, rs, cs] = self.v.strides();
         let from = self.v.at([kv[0], kv[1], block.start, 0]);
-        if T::IS_F32 && cs == 1 && cols == dv {
+        if T::IS_F32 && cs == 1 && cols == dv && rs == dv {
             return (from.cast(), rs);
         }
         // SAFETY: the block's rows exist; `to` has room for KEYS rows of dv.

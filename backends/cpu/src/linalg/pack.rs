@@ -98,6 +98,18 @@ pub(crate) unsafe fn pack_panel<T: Element>(
                 let ps = 8.min(k - p);
                 for j in (0..width).step_by(4) {
                     let js = 4.min(cols.saturating_sub(j));
+                    if ps == 8 && js == 4 && rs == 1 && T::IS_F32 {
+                        // Columns are contiguous: 4 × 4 transposed in registers, twice.
+                        for p in [p, p + 4] {
+                            let column = |i: usize| from.add(p + (j + i) * cs).cast::<[f32; 4]>().read_unaligned();
+                            let (a, b, c, d) = (column(0), column(1), column(2), column(3));
+                            for i in 0..4 {
+                                let row = [a[i], b[i], c[i], d[i]];
+                                to.add((p + i) * width + j).cast::<[f32; 4]>().write_unaligned(row);
+                            }
+                        }
+                        continue;
+                    }
                     if ps == 8 && js == 4 {
                         let mut block = [[0.0f32; 4]; 8];
                         for jj in 0..4 {

@@ -40,7 +40,15 @@ fn weigh_body<const F: bool>(x: &mut [f32], mask: &[f32], scale: f32, before: f3
             *m = larger(*m, *x);
         }
     }
-    let max = max.into_iter().fold(before, larger);
+    // Pairwise: one after the other would take longer than the row's multiplications.
+    let mut n = LANES / 2;
+    while n > 0 {
+        for i in 0..n {
+            max[i] = larger(max[i], max[i + n]);
+        }
+        n /= 2;
+    }
+    let max = larger(before, max[0]);
     let origin = if max == f32::NEG_INFINITY { 0.0 } else { max };
     let mut sums = [0.0f32; LANES];
     let (blocks, tail) = x.as_chunks_mut::<LANES>();
