@@ -38,9 +38,8 @@ pub fn run(k: &Kernel, groups: [u32; 3], bound: &[Range], packed: &[u8], memory:
             (s.param.0, u64::from_le_bytes(raw))
         })
         .collect();
-    let three = |n: [u32; 3]| {
-        (0..n[2]).flat_map(move |z| (0..n[1]).flat_map(move |y| (0..n[0]).map(move |x| [x, y, z])))
-    };
+    let three =
+        |n: [u32; 3]| (0..n[2]).flat_map(move |z| (0..n[1]).flat_map(move |y| (0..n[0]).map(move |x| [x, y, z])));
     for group in three(groups) {
         for local in three(k.workgroup) {
             let (values, vars) = (vec![0; k.values.len()], vec![0; k.vars.len()]);
@@ -207,7 +206,11 @@ impl Lane<'_> {
             (f, Elem::D(DType::F32)) if f.is_int() => u64::from((self.signed(f, x) as f32).to_bits()),
             (_, t) if t.is_bool() => u64::from(x != 0),
             (f, t) if !f.is_float() && !t.is_float() => {
-                if f.is_signed() { self.signed(f, x) as u64 } else { x }
+                if f.is_signed() {
+                    self.signed(f, x) as u64
+                } else {
+                    x
+                }
             }
             (f, t) => panic!("{f:?} to {t:?} is not executed here"),
         }
