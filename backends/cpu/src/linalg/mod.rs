@@ -1,10 +1,11 @@
 //! Matrix multiplication and attention for the CPU: strided views, packing, a micro-kernel per vector width.
 //!
 //! Front door: [`Matrices`] and [`MatricesMut`] describe operands, [`matmul`] and [`matmul_packed`] multiply them with an
-//! epilogue on finished blocks; [`attention`] never holds all scores. It may assume slices of plain numbers and a rayon pool; it must not know tensors, devices
+//! epilogue on finished blocks, [`matmul_f64`] is the `gemm` crate's; [`attention`] never holds all scores. It may assume slices of plain numbers and a rayon pool; it must not know tensors, devices
 //! or the kernel language.
 
 mod attention;
+mod double;
 mod kernel;
 mod matmul;
 mod pack;
@@ -18,6 +19,7 @@ mod attention_tests;
 mod tests;
 
 pub use attention::{AttentionOptions, attention, attention_at};
+pub use double::matmul_f64;
 pub use matmul::{Epilogue, matmul, matmul_at, matmul_packed};
 pub use pack::PackedB;
 pub use view::{Element, LinalgError, Matrices, MatricesMut, Tile};

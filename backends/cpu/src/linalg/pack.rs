@@ -172,17 +172,17 @@ pub(crate) unsafe fn pack_rows<T: Element>(
 
 /// A raw pointer that threads share; each writes its own part.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared(*mut f32);
+pub(crate) struct Shared<T = f32>(*mut T);
 // SAFETY: a plain address; who dereferences it says why nobody else touches the same elements.
-unsafe impl Send for Shared {}
+unsafe impl<T> Send for Shared<T> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl<T> Sync for Shared<T> {}
 
-impl Shared {
-    pub fn new(p: *mut f32) -> Self {
+impl<T: Copy> Shared<T> {
+    pub fn new(p: *mut T) -> Self {
         Shared(p)
     }
-    pub fn get(self) -> *mut f32 {
+    pub fn get(self) -> *mut T {
         self.0
     }
 }

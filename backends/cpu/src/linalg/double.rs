@@ -1,0 +1,70 @@
+//! f64 products, by the `gemm` crate: no chip but the CPU is asked for them, and nobody waits for them in inference, so
+//! they have no packed form and no epilogue.
+
+use super::pack::Shared;
+use super::view::{LinalgError, Matrices, MatricesMut};
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+/// out[o, i, m, n] = a[o, i, m, k] · b[o, i, k, n] in f64. Batch dimensions of size 1 repeat; |error| ≤ k·2⁻⁵³·Σ|a·b|;
+/// the bits do not depend on the number of threads.
+///
+/// # Errors
+/// [`LinalgError::Shape`] when an operand does not fit the output.
+pub fn matmul_f64(
+    a: &Matrices<'_, f64>,
+    b: &Matrices<'_, f64>,
+    out: &mut MatricesMut<'_, f64>,
+) -> Result<(), LinalgError> {
+    let [outer, inner, m, n] = out.shape();
+    let k = a.shape()[3];
+    let a = a.repeated("lhs", [outer, inner, a.shape()[2], k])?;
+    let b = b.repeated("rhs", [outer, inner, b.shape()[2], b.shape()[3]])?;
+    for (operand, found, wanted) in [("lhs", a.shape(), [outer, inner, m, k]), ("rhs", b.shape(), [outer, inner, k, n])]
+    {
+        if found != wanted {
+            return Err(LinalgError::Shape { operand, found, wanted });
+        }
+    }
+    let [so, si, ldc, _] = out.strides();
+    let to = Shared::new(out.as_mut_ptr());
+    let one = |index: usize, parallelism: Parallelism| {
+        let at = [index / inner, index % inner, 0, 0];
+        let ([_, _, ars, acs], [_, _, brs, bcs]) = (a.strides(), b.strides());
+        // SAFETY: the views are in bounds and the output does not overlap itself, by their construction; strides of a
+        // slice's elements fit isize.
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                to.get().wrapping_add(at[0] * so + at[1] * si),
+                1,
+                ldc as isize,
+                false,
+                a.at(at),
+                acs as isize,
+                ars as isize,
+                b.at(at),
+                bcs as isize,
+                brs as isize,
+                0.0,
+                1.0,
+                false,
+                false,
+                false,
+                parallelism,
+            );
+        }
+    };
+    let count = outer * inner;
+    if out.shape().contains(&0) {
+        return Ok(());
+    }
+    if count >= rayon::current_num_threads() {
+        (0..count).into_par_iter().for_each(|index| one(index, Parallelism::None));
+    } else {
+        (0..count).for_each(|index| one(index, Parallelism::Rayon(0)));
+    }
+    Ok(())
+}
