@@ -314,7 +314,7 @@ pub struct Array {
 pub struct Var {
     /// Its name; an identifier.
     pub name: String,
-    /// Its type (scalar or vector).
+    /// Its type: a scalar, a vector or a fragment.
     pub ty: Type,
 }
 

@@ -9,7 +9,7 @@ use super::*;
 
 /// The first whole-workgroup operation that some lanes might not reach, with a sentence about it.
 pub(super) fn first_divergent(k: &Kernel) -> Option<(Loc, String)> {
-    if !has_collective(&k.body) {
+    if !has_collective(k) {
         return None;
     }
     let mut a = Analysis {
@@ -31,8 +31,9 @@ pub(super) fn first_divergent(k: &Kernel) -> Option<(Loc, String)> {
     a.found
 }
 
-fn collective(op: &Op) -> Option<&'static str> {
+fn collective(k: &Kernel, op: &Op) -> Option<&'static str> {
     match op {
+        Op::Get(v) | Op::Set(v, _) if matches!(k.vars[v.at()].ty, Type::Frag(_)) => Some("a fragment's variable"),
         Op::Barrier(_) => Some("a barrier"),
         Op::GroupReduce(..) => Some("a workgroup reduction"),
         Op::Subgroup { .. } => Some("a subgroup operation"),
@@ -43,9 +44,9 @@ fn collective(op: &Op) -> Option<&'static str> {
     }
 }
 
-fn has_collective(body: &Block) -> bool {
+fn has_collective(k: &Kernel) -> bool {
     let mut any = false;
-    visit(body, &mut |i| any |= collective(&i.op).is_some());
+    visit(&k.body, &mut |i| any |= collective(k, &i.op).is_some());
     any
 }
 
@@ -104,7 +105,7 @@ impl Analysis<'_> {
     }
 
     fn inst(&mut self, inst: &Inst, apart: bool) -> Exits {
-        if let (true, Some(what)) = (apart, collective(&inst.op)) {
+        if let (true, Some(what)) = (apart, collective(self.k, &inst.op)) {
             if self.found.is_none() {
                 let why = format!(
                     "{what} stands in control flow that lanes of a workgroup may take differently; it is accepted \

@@ -146,7 +146,6 @@ impl Verifier<'_> {
         }
         for v in &k.vars {
             ensure!(is_identifier(&v.name), "variable {:?}: its name must be an identifier", v.name);
-            ensure!(matches!(v.ty, Type::Num { .. }), "variable {}: must be a scalar or a vector", v.name);
             self.well_formed(v.ty).map_err(|e| format!("variable {}: {e}", v.name))?;
         }
         for (i, t) in k.values.iter().enumerate() {

@@ -2,4 +2,6 @@
 //! on the host.
 
 mod kernels;
+mod legal;
+mod reference;
 mod text;

@@ -108,6 +108,11 @@ impl Emit {
         self.open.last_mut().expect("a block is open while a pass runs").push(Inst { out, op, loc });
     }
 
+    /// Operations that were written already.
+    pub fn append(&mut self, block: Block) {
+        self.open.last_mut().expect("a block is open while a pass runs").extend(block);
+    }
+
     pub fn fresh(&mut self, ty: Type) -> Value {
         self.k.values.push(ty);
         Value(self.k.values.len() as u32 - 1)

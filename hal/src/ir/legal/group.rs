@@ -10,21 +10,21 @@ use crate::{
     info::{DeviceInfo, Feature},
     ir::*,
 };
+use std::collections::BTreeSet;
 
 pub(super) struct Group {
     reduce: bool,
-    basic: bool,
-    subgroup_reduce: bool,
-    shuffle: bool,
+    /// The workgroup acts as one subgroup.
+    emulate: bool,
 }
 
 impl Group {
-    /// `uses`: what the kernel asks for. Where one subgroup operation is emulated, all are: lanes, ids and sizes must
+    /// `emulate`: the workgroup must act as one subgroup whatever the device has. `uses`: what the kernel asks for. Where one subgroup operation is emulated, all are: lanes, ids and sizes must
     /// speak of the same subgroup.
-    pub fn new(info: &DeviceInfo, uses: &std::collections::BTreeSet<Feature>) -> Group {
+    pub fn new(info: &DeviceInfo, uses: &BTreeSet<Feature>, emulate: bool) -> Group {
         let family = [Feature::Subgroup, Feature::SubgroupReduce, Feature::SubgroupShuffle];
-        let emulate = family.iter().any(|f| uses.contains(f) && !info.has(*f));
-        Group { reduce: !info.has(Feature::GroupReduce), basic: emulate, subgroup_reduce: emulate, shuffle: emulate }
+        let emulate = emulate || family.iter().any(|f| uses.contains(f) && !info.has(*f));
+        Group { reduce: !info.has(Feature::GroupReduce), emulate }
     }
 }
 
@@ -149,24 +149,22 @@ impl Pass for Group {
     fn inst(&mut self, e: &mut Emit, inst: Inst) -> Result<()> {
         match (&inst.op, inst.out) {
             (Op::GroupReduce(op, v), Some(out)) if self.reduce => reduce(e, *op, *v, out),
-            (Op::Subgroup { op: SubgroupOp::Reduce(op), value, .. }, Some(out)) if self.subgroup_reduce => {
+            (Op::Subgroup { op: SubgroupOp::Reduce(op), value, .. }, Some(out)) if self.emulate => {
                 reduce(e, *op, *value, out)
             }
-            (Op::Subgroup { op: SubgroupOp::ScanAdd, value, .. }, Some(out)) if self.subgroup_reduce => {
-                scan(e, *value, out)
-            }
-            (Op::Subgroup { op, value, lane: Some(lane) }, Some(out)) if self.shuffle => {
+            (Op::Subgroup { op: SubgroupOp::ScanAdd, value, .. }, Some(out)) if self.emulate => scan(e, *value, out),
+            (Op::Subgroup { op, value, lane: Some(lane) }, Some(out)) if self.emulate => {
                 shuffle(e, *op, *value, *lane, out)
             }
-            (Op::Builtin(Builtin::SubgroupSize), Some(out)) if self.basic => {
+            (Op::Builtin(Builtin::SubgroupSize), Some(out)) if self.emulate => {
                 e.push(Some(out), Op::Const(e.k.lanes() as u64));
             }
-            (Op::Builtin(Builtin::SubgroupLane), Some(out)) if self.basic => {
+            (Op::Builtin(Builtin::SubgroupLane), Some(out)) if self.emulate => {
                 let lane = e.lane();
                 e.rename(out, lane);
             }
-            (Op::Builtin(Builtin::SubgroupId), Some(out)) if self.basic => e.push(Some(out), Op::Const(0)),
-            (Op::Barrier(Scope::Subgroup), _) if self.basic => e.barrier(),
+            (Op::Builtin(Builtin::SubgroupId), Some(out)) if self.emulate => e.push(Some(out), Op::Const(0)),
+            (Op::Barrier(Scope::Subgroup), _) if self.emulate => e.barrier(),
             _ => e.keep(inst, self)?,
         }
         Ok(())

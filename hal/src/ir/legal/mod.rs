@@ -9,9 +9,11 @@
 //! as its choices; features that the device lacks are gone. In checked kernels fragments and asynchronous copies
 //! are always lowered, because their accesses are guarded one by one.
 
+mod arith;
 mod emit;
 mod features;
 mod float;
+mod fragment;
 mod grid;
 mod group;
 mod guard;
@@ -19,7 +21,10 @@ mod range;
 mod small;
 
 use super::*;
-use crate::{Error, Result, info::DeviceInfo};
+use crate::{
+    Error, Result,
+    info::{DeviceInfo, Feature},
+};
 use emit::{Emit, rewrite};
 
 pub use features::features;
@@ -58,11 +63,27 @@ pub fn legalize(k: &Kernel, t: &Target<'_>) -> Result<Kernel> {
     kernel.idx_bits = t.idx_bits;
     narrow_constants(&mut kernel)?;
     let mut e = Emit::new(kernel);
+    let fragments = uses.contains(&Feature::Fragments) && fragment::must_lower(k, t.info, t.checked);
+    let copies = uses.contains(&Feature::AsyncCopy) && (t.checked || !t.info.has(Feature::AsyncCopy));
+    // A lowered fragment of a subgroup is held by the workgroup: subgroups must then be the workgroup everywhere.
+    let of_subgroup = k.values.iter().any(|t| matches!(t, Type::Frag(f) if f.scope == Scope::Subgroup));
+    if fragments || copies {
+        let mut pass = fragment::Fragments::new(&mut e, fragments, copies, t.checked);
+        rewrite(&mut e, &mut pass)?;
+        pass.finish(&mut e);
+    }
     float::lower(&mut e, t.info)?;
-    rewrite(&mut e, &mut group::Group::new(t.info, &uses))?;
+    rewrite(&mut e, &mut arith::Arith::new(t.info))?;
+    rewrite(&mut e, &mut group::Group::new(t.info, &uses, fragments && of_subgroup))?;
     guard::lower(&mut e, t.checked)?;
     grid::lower(&mut e, t.info.limits.max_groups)?;
     let out = e.k;
+    if out.shared_bytes() > t.info.limits.max_shared as u64 {
+        return Err(Error::unsupported(
+            format!("kernel {}: {} bytes of workgroup memory", k.name, out.shared_bytes()),
+            format!("{} has {}", t.info.id, t.info.limits.max_shared),
+        ));
+    }
     verify::verify(&out).map_err(|bad| Error::invalid(format!("legalising broke a kernel, a bug in anychip: {bad}")))?;
     Ok(out)
 }

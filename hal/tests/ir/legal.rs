@@ -1,0 +1,569 @@
+//! What legalised kernels compute, lane by lane, against numbers from the host.
+
+use crate::{kernels::FRAG, reference::run};
+use anychip_hal::{
+    DType, DeviceInfo, Error,
+    info::{DeviceClass, Feature, Identity, Limits, MemoryInfo, TypeSupport},
+    ir::{build::Builder, fp8, legal::*, *},
+};
+use half::{bf16, f16};
+
+/// A device with nothing beyond the core: f32, f64, integers, atomics; small floats are stored if `small` says so.
+fn device(small: TypeSupport) -> DeviceInfo {
+    let mut types: std::collections::BTreeMap<_, _> = DType::ALL.map(|d| (d, TypeSupport::ATOMIC)).into();
+    for d in [DType::F16, DType::BF16, DType::F8E4M3, DType::F8E5M2] {
+        types.insert(d, small);
+    }
+    DeviceInfo {
+        id: "plain:0".into(),
+        backend: "plain".into(),
+        identity: Identity::new("test", "test", "test", "1", "test"),
+        class: DeviceClass::Software,
+        units: 1,
+        memory: MemoryInfo { total: 1 << 30, max_alloc: 1 << 30, unified: true, kinds: vec![] },
+        types,
+        features: Default::default(),
+        fragments: vec![],
+        subgroups: None,
+        limits: Limits {
+            max_workgroup: 1024,
+            max_workgroup_dim: [1024; 3],
+            max_groups: [i32::MAX as u32; 3],
+            max_shared: 1 << 16,
+            max_bindings: 16,
+            max_binding_bytes: 1 << 30,
+            binding_align: 256,
+            copy_align: 4,
+            max_scalars: 256,
+            queues: 1,
+        },
+        clock: None,
+        serialised: false,
+        kernels: true,
+        arithmetic: Default::default(),
+    }
+}
+
+fn plain() -> DeviceInfo {
+    device(TypeSupport::default())
+}
+
+fn legal(k: &Kernel, info: &DeviceInfo, idx_bits: u8, checked: bool) -> Kernel {
+    legalize(k, &Target { info, idx_bits, checked }).unwrap_or_else(|e| panic!("{e}\n{k}"))
+}
+
+/// Every way of legalising must give the same numbers.
+fn everywhere(k: &Kernel, groups: u32, buffers: &[Vec<u64>], scalars: &[u64], check: impl Fn(&[Vec<u64>])) {
+    for (idx, checked) in [(32, true), (64, true), (32, false), (64, false)] {
+        for fold in [false, true] {
+            let mut info = plain();
+            if fold {
+                info.limits.max_groups[0] = 2;
+            }
+            let k = legal(k, &info, idx, checked);
+            let mut b = buffers.to_vec();
+            let grid = if fold { [2, groups.div_ceil(2), 1] } else { [groups, 1, 1] };
+            run(&k, grid, groups as u64, &mut b, scalars);
+            check(&b);
+        }
+    }
+}
+
+fn floats(x: &[f32]) -> Vec<u64> {
+    x.iter().map(|x| x.to_bits() as u64).collect()
+}
+
+fn as_f32(x: &[u64]) -> Vec<f32> {
+    x.iter().map(|x| f32::from_bits(*x as u32)).collect()
+}
+
+#[test]
+fn group_reductions_of_any_size_combine_in_a_tree() {
+    for (workgroup, vectors) in [([1, 1, 1], 1), ([3, 1, 1], 1), ([8, 1, 1], 2), ([3, 4, 1], 1), ([5, 1, 2], 4)] {
+        let n: u32 = workgroup.iter().product();
+        let mut b = Builder::new("reduce", workgroup);
+        let x = b.buffer("x", DType::F32, Access::Read);
+        let out = b.buffer("out", DType::F32, Access::Write);
+        let all = b.buffer("all", DType::F32, Access::Write);
+        let mut lane = b.builtin(Builtin::LocalId(0));
+        for (d, step) in [(1, workgroup[0]), (2, workgroup[0] * workgroup[1])] {
+            let (id, step) = (b.builtin(Builtin::LocalId(d)), b.u32(step));
+            lane = b.mul_add(id, step, lane);
+        }
+        let group = b.builtin(Builtin::GroupId(0));
+        let size = b.idx(n as u64);
+        let lane_idx = b.cast(Elem::Idx, lane);
+        let at = b.mul_add(group, size, lane_idx);
+        let v = b.load(Place::Buffer(x), at);
+        let v = if vectors > 1 { b.splat(v, vectors) } else { v };
+        // Twice in a row: the second must not disturb the first.
+        let sum = b.group_reduce(ReduceOp::Sum, v);
+        let max = b.group_reduce(ReduceOp::Max, v);
+        let both = b.add(sum, max);
+        let last = if vectors > 1 { b.extract(both, vectors - 1) } else { both };
+        b.store(Place::Buffer(all), at, last);
+        let zero = b.u32(0);
+        let first = b.compare(CmpOp::Eq, lane, zero);
+        b.when(first, |b| b.store(Place::Buffer(out), group, last));
+        let k = b.finish().expect("built");
+        let groups = 3;
+        let data: Vec<f32> = (0..n * groups).map(|i| (i as f32 * 1.7).sin() * 1e3).collect();
+        let tree = |part: &[f32]| {
+            let mut v = part.to_vec();
+            let mut s = v.len().next_power_of_two() / 2;
+            while s > 0 {
+                for i in 0..s.min(v.len()) {
+                    if i + s < v.len() {
+                        v[i] += v[i + s];
+                    }
+                }
+                v.truncate(s);
+                s /= 2;
+            }
+            v[0] + part.iter().copied().fold(f32::MIN, f32::max)
+        };
+        let want: Vec<f32> = data.chunks(n as usize).map(tree).collect();
+        let buffers = [floats(&data), vec![0; groups as usize], vec![0; (n * groups) as usize]];
+        everywhere(&k, groups, &buffers, &[], |b| {
+            assert_eq!(as_f32(&b[1]), want, "{workgroup:?}");
+            let every: Vec<f32> = want.iter().flat_map(|w| vec![*w; n as usize]).collect();
+            assert_eq!(as_f32(&b[2]), every);
+        });
+    }
+}
+
+#[test]
+fn subgroup_operations_act_on_the_whole_workgroup() {
+    let mut b = Builder::new("subgroup", [6, 1, 1]);
+    let out = b.buffer("out", DType::I32, Access::Write);
+    let lane = b.builtin(Builtin::SubgroupLane);
+    let size = b.builtin(Builtin::SubgroupSize);
+    let id = b.builtin(Builtin::SubgroupId);
+    let v = b.cast(DType::I32, lane);
+    let v = b.mul(v, v);
+    let one = b.u32(1);
+    let two = b.u32(2);
+    let mut results = vec![b.cast(DType::I32, size), b.cast(DType::I32, id)];
+    let i32t = Type::scalar(DType::I32);
+    for (op, operand) in [
+        (SubgroupOp::Reduce(ReduceOp::Sum), None),
+        (SubgroupOp::ScanAdd, None),
+        (SubgroupOp::ShuffleXor, Some(one)),
+        (SubgroupOp::ShuffleDown, Some(one)),
+        (SubgroupOp::ShuffleUp, Some(two)),
+        (SubgroupOp::Broadcast, Some(two)),
+        (SubgroupOp::Shuffle, Some(lane)),
+    ] {
+        results.push(b.define(i32t, Op::Subgroup { op, value: v, lane: operand }));
+    }
+    for (i, r) in results.into_iter().enumerate() {
+        let row = b.u32(6 * i as u32);
+        let at = b.add(row, lane);
+        b.store(Place::Buffer(out), at, r);
+    }
+    let k = b.finish().expect("built");
+    everywhere(&k, 1, &[vec![0; 54]], &[], |b| {
+        let rows: Vec<&[u64]> = b[0].chunks(6).collect();
+        assert_eq!(rows[0], [6; 6]);
+        assert_eq!(rows[1], [0; 6]);
+        assert_eq!(rows[2], [55; 6]);
+        assert_eq!(rows[3], [0, 0, 1, 5, 14, 30]);
+        assert_eq!(rows[4], [1, 0, 9, 4, 25, 16]);
+        assert_eq!(rows[5][..5], [1, 4, 9, 16, 25]);
+        assert_eq!(rows[6][2..], [0, 1, 4, 9]);
+        assert_eq!(rows[7], [4; 6]);
+        assert_eq!(rows[8], [0, 1, 4, 9, 16, 25]);
+    });
+}
+
+/// A checked kernel reads 0 outside, writes nothing there, and touches no other element.
+#[test]
+fn guards_hold_at_every_edge() {
+    for index_type in [DType::I32, DType::U32, DType::I64, DType::U64, DType::I8] {
+        for lanes in [1u8, 4] {
+            let mut b = Builder::new("edges", [4, 1, 1]);
+            let at = b.buffer("at", index_type, Access::Read);
+            let x = b.buffer("x", DType::F32, Access::Read);
+            let y = b.buffer("y", DType::F32, Access::ReadWrite);
+            let got = b.buffer("got", DType::F32, Access::Write);
+            let tile = b.shared("tile", DType::F32, 8);
+            let mine = b.private("mine", DType::F32, 8);
+            let n = b.buf_len(at);
+            let gid = b.builtin(Builtin::GlobalId(0));
+            let in_range = b.compare(CmpOp::Lt, gid, n);
+            b.when(in_range, |b| {
+                let i = b.load(Place::Buffer(at), gid);
+                let v = b.load_vec(Place::Buffer(x), i, lanes);
+                b.store(Place::Shared(tile), i, v);
+                b.store(Place::Private(mine), i, v);
+                b.store(Place::Buffer(y), i, v);
+                let s = if lanes == 1 { v } else { b.extract(v, lanes - 1) };
+                b.store(Place::Buffer(got), gid, s);
+            });
+            let k = b.finish().expect("built");
+            let mut indices: Vec<i64> = vec![0, 1, 4, 5, 7, 8, 9, -1, -8, 127, -128];
+            match index_type {
+                DType::I32 => indices.extend([i32::MAX as i64, i32::MIN as i64]),
+                DType::U32 => indices.extend([u32::MAX as i64, 1 << 31]),
+                DType::I64 | DType::U64 => indices.extend([i64::MAX, i64::MIN, 1 << 32, (1 << 32) + 4]),
+                _ => {}
+            }
+            let mask = u64::MAX >> (64 - 8 * index_type.size());
+            let words: Vec<u64> = indices.iter().map(|i| *i as u64 & mask).collect();
+            let x: Vec<f32> = (1..=8).map(|i| i as f32).collect();
+            let (x_words, len) = (floats(&x), x.len());
+            for idx in [32, 64] {
+                let k = legal(&k, &plain(), idx, true);
+                let n = indices.len();
+                let mut b = [words.clone(), x_words.clone(), vec![0; len], vec![7; n]];
+                run(&k, [(n as u32).div_ceil(4) + 1, 1, 1], 0, &mut b, &[]);
+                let mut y = vec![0f32; len];
+                for (j, i) in indices.iter().enumerate() {
+                    let inside = *i >= 0 && *i <= (len - lanes as usize) as i64;
+                    let want = if inside { x[*i as usize + lanes as usize - 1] } else { 0.0 };
+                    assert_eq!(f32::from_bits(b[3][j] as u32), want, "{index_type} {i} x{lanes}");
+                    if inside {
+                        let r = *i as usize..*i as usize + lanes as usize;
+                        y[r.clone()].copy_from_slice(&x[r]);
+                    }
+                }
+                assert_eq!(as_f32(&b[2]), y);
+            }
+        }
+    }
+}
+
+#[test]
+fn provable_indices_bear_no_guard() {
+    let mut b = Builder::new("proven", [8, 1, 1]);
+    let out = b.buffer("out", DType::F32, Access::Write);
+    let tile = b.shared("tile", DType::F32, 32);
+    let lane = b.builtin(Builtin::LocalId(0));
+    let (zero, four, one) = (b.u32(0), b.u32(4), b.u32(1));
+    let mut last = zero;
+    b.count(zero, four, one, |b, i| {
+        let at = b.mul_add(lane, four, i);
+        let v = b.cast(DType::F32, i);
+        b.store(Place::Shared(tile), at, v);
+        last = at;
+    });
+    b.barrier();
+    let three = b.u32(31);
+    let v = b.load(Place::Shared(tile), three);
+    let over = b.add(lane, three);
+    let w = b.load(Place::Shared(tile), over);
+    let sum = b.add(v, w);
+    b.store(Place::Buffer(out), lane, sum);
+    let k = legal(&b.finish().expect("built"), &plain(), 32, true);
+    let mut ifs = 0;
+    visit(&k.body, &mut |i| ifs += matches!(i.op, Op::If { .. }) as u32);
+    assert_eq!(ifs, 2, "the load at lane + 31 and the store to the buffer are guarded, nothing else:\n{k}");
+}
+
+#[test]
+fn endless_loops_end_and_steps_of_zero_count_as_one() {
+    let mut b = Builder::new("loops", [1, 1, 1]);
+    let out = b.buffer("out", DType::U32, Access::Write);
+    let (zero, five) = (b.u32(0), b.u32(5));
+    let n = b.var("n", zero);
+    b.count(zero, five, zero, |b, _| {
+        let (x, one) = (b.get(n), b.u32(1));
+        let y = b.add(x, one);
+        b.set(n, y);
+    });
+    let total = b.get(n);
+    b.store(Place::Buffer(out), zero, total);
+    b.begin_while();
+    let go = b.bool(true);
+    b.while_cond(go);
+    b.end_while();
+    let k = b.finish().expect("built");
+    let checked = legal(&k, &plain(), 32, true);
+    let mut breaks = 0;
+    visit(&checked.body, &mut |i| breaks += (i.op == Op::Break) as u32);
+    assert_eq!(breaks, 1, "the loop is bounded:\n{checked}");
+    // Without its endless loop it runs.
+    let mut k = k;
+    k.body.retain(|i| !matches!(i.op, Op::While { .. }));
+    everywhere(&k, 1, &[vec![0]], &[], |b| assert_eq!(b[0], [5]));
+}
+
+#[test]
+fn small_floats_are_exact_in_every_bit() {
+    for d in [DType::F16, DType::BF16, DType::F8E4M3, DType::F8E5M2] {
+        let mut b = Builder::new("small", [64, 1, 1]);
+        let code = b.buffer("code", d, Access::Read);
+        let wide = b.buffer("wide", DType::F32, Access::Write);
+        let x = b.buffer("x", DType::F32, Access::Read);
+        let narrow = b.buffer("narrow", d, Access::Write);
+        let scale = b.scalar("scale", d);
+        let scaled = b.buffer("scaled", DType::F32, Access::Write);
+        let i = b.builtin(Builtin::GlobalId(0));
+        let v = b.load(Place::Buffer(code), i);
+        let v = b.cast(DType::F32, v);
+        b.store(Place::Buffer(wide), i, v);
+        let v = b.load(Place::Buffer(x), i);
+        let v = b.cast(d, v);
+        b.store(Place::Buffer(narrow), i, v);
+        let s = b.cast(DType::F32, scale);
+        b.store(Place::Buffer(scaled), i, s);
+        let k = b.finish().expect("built");
+        let decode = |c: u64| match d {
+            DType::F16 => f16::from_bits(c as u16).to_f32(),
+            DType::BF16 => bf16::from_bits(c as u16).to_f32(),
+            DType::F8E4M3 => fp8::decode(c as u8, fp8::Kind::E4M3),
+            _ => fp8::decode(c as u8, fp8::Kind::E5M2),
+        };
+        let encode = |x: f32| match d {
+            DType::F16 => f16::from_f32(x).to_bits() as u64,
+            DType::BF16 => bf16::from_f32(x).to_bits() as u64,
+            DType::F8E4M3 => fp8::encode(x, fp8::Kind::E4M3) as u64,
+            _ => fp8::encode(x, fp8::Kind::E5M2) as u64,
+        };
+        let codes: Vec<u64> = (0..1u64 << (8 * d.size())).step_by(if d.size() == 1 { 1 } else { 7 }).collect();
+        // Every code's value, the middle between it and the next, and both neighbours of that middle.
+        let mut values: Vec<f32> = vec![f32::NAN, -f32::NAN, f32::INFINITY, -f32::INFINITY, f32::MAX, 1e-45, -1e-40];
+        for c in &codes {
+            let (a, b) = (decode(*c), decode(c + 1));
+            let mid = ((a as f64 + b as f64) / 2.0) as f32;
+            values.extend([a, mid, f32::from_bits(mid.to_bits() + 1), f32::from_bits(mid.to_bits().wrapping_sub(1))]);
+        }
+        let n = values.len().next_multiple_of(64);
+        values.resize(n, 1.0);
+        let mut codes = codes;
+        codes.resize(n, 0);
+        let info = plain();
+        let k = legal(&k, &info, 32, false);
+        let mut bufs = [codes.clone(), vec![0; n], floats(&values), vec![0; n], vec![0; n]];
+        run(&k, [n as u32 / 64, 1, 1], 0, &mut bufs, &[encode(1.5)]);
+        for i in 0..n {
+            let (got, want) = (f32::from_bits(bufs[1][i] as u32), decode(codes[i]));
+            assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "{d} {:#x}: {got}", codes[i]);
+            assert_eq!(bufs[3][i], encode(values[i]), "{d} {:e} {:#x}", values[i], values[i].to_bits());
+        }
+        assert!(as_f32(&bufs[4]).iter().all(|s| *s == 1.5));
+    }
+}
+
+#[test]
+fn stored_types_are_converted_at_memory_only() {
+    let mut b = Builder::new("half", [4, 1, 1]);
+    let x = b.buffer("x", DType::F16, Access::ReadWrite);
+    let i = b.builtin(Builtin::GlobalId(0));
+    let v = b.load_vec(Place::Buffer(x), i, 4);
+    let w = b.mul(v, v);
+    let code = b.bitcast(DType::U16, w);
+    let back = b.bitcast(DType::F16, code);
+    let w = b.add(w, back);
+    b.store(Place::Buffer(x), i, w);
+    let k = legal(&b.finish().expect("built"), &device(TypeSupport::STORAGE), 32, true);
+    visit(&k.body, &mut |i| {
+        let f16s = |v: Value| k.ty(v).elem() == Some(Elem::D(DType::F16));
+        if let (Some(out), true) = (i.out, i.out.is_some_and(f16s)) {
+            let ok = matches!(i.op, Op::Load { .. } | Op::Cast(_) | Op::Get(_) | Op::Const(0));
+            assert!(ok, "{out} = {:?}\n{k}", i.op);
+        }
+    });
+}
+
+#[test]
+fn erf_is_within_two_ulp() {
+    let mut b = Builder::new("erf", [1, 1, 1]);
+    let x = b.buffer("x", DType::F32, Access::ReadWrite);
+    let n = b.buf_len(x);
+    let (zero, one) = (b.idx(0), b.idx(1));
+    b.count(zero, n, one, |b, i| {
+        let v = b.load(Place::Buffer(x), i);
+        let v = b.unary(UnaryOp::Erf, v);
+        b.store(Place::Buffer(x), i, v);
+    });
+    let k = legal(&b.finish().expect("built"), &plain(), 32, false);
+    let mut xs: Vec<f32> = (0..20000).map(|i| (i as f32 - 10000.0) / 2300.0).collect();
+    xs.extend([1.0, f32::from_bits(0x3f7f_ffff), 1e-20, 1e-40, 4.0, 10.0, f32::MAX]);
+    let mut bufs = [floats(&xs)];
+    run(&k, [1, 1, 1], 0, &mut bufs, &[]);
+    let mut worst = 0f64;
+    for (x, got) in xs.iter().zip(as_f32(&bufs[0])) {
+        let want = erf64(*x as f64);
+        let ulp = f32::from_bits((want.abs() as f32).to_bits() + 1) as f64 - (want.abs() as f32) as f64;
+        worst = worst.max((got as f64 - want).abs() / ulp);
+    }
+    assert!(worst <= 2.0, "{worst} ULP");
+    let mut bufs = [floats(&[0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN])];
+    run(&k, [1, 1, 1], 0, &mut bufs, &[]);
+    let got = as_f32(&bufs[0]);
+    assert_eq!(bufs[0][..2], floats(&[0.0, -0.0]));
+    assert_eq!(got[2..4], [1.0, -1.0]);
+    assert!(got[4].is_nan());
+}
+
+/// Maclaurin's series below 3 (alternating: 1e-11 is left of cancellation), the continued fraction above.
+fn erf64(x: f64) -> f64 {
+    let a = x.abs();
+    let y = if a < 3.0 {
+        let (mut term, mut sum) = (a, a);
+        for n in 1..200 {
+            term *= -a * a / n as f64;
+            sum += term / (2 * n + 1) as f64;
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    } else {
+        let mut f = 0.0;
+        for n in (1..200).rev() {
+            f = n as f64 / 2.0 / (a + f);
+        }
+        1.0 - (-a * a).exp() / std::f64::consts::PI.sqrt() / (a + f)
+    };
+    y.copysign(x)
+}
+
+#[test]
+fn packed_products_and_unpacking() {
+    let (a, c) = (0x80ff_017fu32, 0xfe02_8081u32);
+    let mut b = Builder::new("packed", [1, 1, 1]);
+    let out = b.buffer("out", DType::I32, Access::Write);
+    let (av, cv, acc) = (b.scalar("a", DType::U32), b.scalar("c", DType::U32), b.integer(DType::I32, -5));
+    let mut results = vec![];
+    let i32t = Type::scalar(DType::I32);
+    for (a_signed, b_signed) in [(true, true), (true, false), (false, true)] {
+        results.push(b.define(i32t, Op::Dot4 { a: av, b: cv, acc, a_signed, b_signed }));
+    }
+    let ten = b.u32(10);
+    let u = b.define(Type::U32, Op::Dot4 { a: av, b: cv, acc: ten, a_signed: false, b_signed: false });
+    results.push(b.cast(DType::I32, u));
+    let mut want: Vec<i32> = vec![];
+    for (sa, sb, start) in [(true, true, -5), (true, false, -5), (false, true, -5), (false, false, 10)] {
+        let byte =
+            |w: u32, i: usize, s: bool| if s { w.to_le_bytes()[i] as i8 as i32 } else { w.to_le_bytes()[i] as i32 };
+        want.push((0..4).map(|i| byte(a, i, sa) * byte(c, i, sb)).sum::<i32>() + start);
+    }
+    for bits in [1u8, 2, 4] {
+        for i in 0..32 / bits as u32 {
+            for signed in [false, true] {
+                let index = b.u32(i);
+                results.push(b.define(i32t, Op::Unpack { word: av, index, bits, signed }));
+                let raw = (a >> (i * bits as u32)) & ((1 << bits) - 1);
+                let s = 32 - bits as u32;
+                want.push(if signed { ((raw << s) as i32) >> s } else { raw as i32 });
+            }
+        }
+    }
+    for (i, r) in results.iter().enumerate() {
+        let at = b.u32(i as u32);
+        b.store(Place::Buffer(out), at, *r);
+    }
+    let k = b.finish().expect("built");
+    everywhere(&k, 1, &[vec![0; want.len()]], &[a as u64, c as u64], |b| {
+        assert_eq!(b[0].iter().map(|x| *x as u32 as i32).collect::<Vec<_>>(), want);
+    });
+}
+
+/// C = A·B + 1 over two steps of k; A from a buffer, column-major, B from a swizzled tile filled by asynchronous copies; the
+/// accumulator lives in a variable; the epilogue visits elements with their coordinates.
+#[test]
+fn fragments_multiply_what_matrices_do() {
+    let (m, n, k, steps) = (FRAG.m as u32, FRAG.n as u32, FRAG.k as u32, 2u32);
+    for swizzle in [Swizzle::NONE, Swizzle { bits: 2, shift: 1 }] {
+        let mut b = Builder::new("fragments", [5, 1, 1]);
+        let x = b.buffer("x", DType::F32, Access::Read);
+        let w = b.buffer("w", DType::F32, Access::Read);
+        let out = b.buffer("out", DType::F32, Access::Write);
+        let each = b.buffer("each", DType::F32, Access::Write);
+        let tile = b.shared("tile", DType::F32, 64);
+        let lane = b.builtin(Builtin::LocalId(0));
+        let c = |b: &mut Builder, x| b.u32(x);
+        let frag = |role| Type::Frag(Frag { role, ..FRAG });
+        let one = b.f32(1.0);
+        let start = b.define(frag(FragRole::Acc), Op::FragFill(one));
+        let acc = b.var("acc", start);
+        let (zero, end, by, five) = (c(&mut b, 0), c(&mut b, steps), c(&mut b, 1), c(&mut b, 5));
+        b.count(zero, end, by, |b, step| {
+            // B, row-major with stride 8 in the tile: lane l copies rows l, l + 5, …, each element to its swizzled place.
+            let (rows, cols) = (c(b, k), c(b, n));
+            b.barrier();
+            b.count(lane, rows, five, |b, r| {
+                b.count(zero, cols, by, |b, j| {
+                    let eight = c(b, 8);
+                    let at = b.mul_add(r, eight, j);
+                    let mut to = at;
+                    if swizzle.bits > 0 {
+                        let (two, mask) = (c(b, 2), c(b, (1 << swizzle.bits) - 1));
+                        let row_shift = c(b, 2 + swizzle.bits as u32 + swizzle.shift as u32);
+                        let row = b.binary(BinaryOp::Shr, at, row_shift);
+                        let row = b.binary(BinaryOp::And, row, mask);
+                        let flip = b.binary(BinaryOp::Shl, row, two);
+                        to = b.binary(BinaryOp::Xor, at, flip);
+                    }
+                    let row = b.mul_add(step, rows, r);
+                    let from = b.mul_add(row, cols, j);
+                    b.effect(Op::CopyAsync { dst: tile, dst_index: to, src: w, src_index: from, elems: 1 });
+                });
+            });
+            b.effect(Op::CopyCommit);
+            b.effect(Op::CopyWait(0));
+            b.barrier();
+            let height = c(b, m * k);
+            let first = b.mul(step, height);
+            let stride = c(b, m);
+            let load = Op::FragLoad { place: Place::Buffer(x), index: first, stride, layout: Layout::ColMajor };
+            let a = b.define(frag(FragRole::A), load);
+            let stride = c(b, 8);
+            let operand = FragOperand::Tile { shared: tile, index: zero, stride, layout: Layout::RowMajor, swizzle };
+            let before = b.get(acc);
+            let after = b.define(frag(FragRole::Acc), Op::FragMma { a: FragOperand::Reg(a), b: operand, acc: before });
+            b.set(acc, after);
+        });
+        let done = b.get(acc);
+        let stride = c(&mut b, n);
+        b.effect(Op::FragStore {
+            frag: done,
+            place: Place::Buffer(out),
+            index: zero,
+            stride,
+            layout: Layout::RowMajor,
+        });
+        let (row, col, elem) = b.begin_each(done);
+        let at = b.mul_add(row, stride, col);
+        let twice = b.add(elem, elem);
+        b.store(Place::Buffer(each), at, twice);
+        b.end_each();
+        let kernel = b.finish().expect("built");
+        let (m, n, k) = (m as usize, n as usize, k as usize * steps as usize);
+        let x: Vec<f32> = (0..m * k).map(|i| (i % 7) as f32 - 3.0).collect();
+        let w: Vec<f32> = (0..k * n).map(|i| (i % 5) as f32 * 0.5).collect();
+        let mut want = vec![1.0; m * n];
+        for i in 0..m {
+            for j in 0..n {
+                want[i * n + j] += (0..k).map(|p| x[p * m + i] * w[p * n + j]).sum::<f32>();
+            }
+        }
+        let buffers = [floats(&x), floats(&w), vec![0; m * n], vec![0; m * n]];
+        everywhere(&kernel, 1, &buffers, &[], |b| {
+            assert_eq!(as_f32(&b[2]), want, "{swizzle:?}");
+            assert_eq!(as_f32(&b[3]), want.iter().map(|x| x + x).collect::<Vec<_>>());
+        });
+    }
+}
+
+#[test]
+fn what_cannot_be_lowered_is_refused() {
+    let mut b = Builder::new("fused", [1, 1, 1]);
+    let x = b.f32(1.0);
+    b.fma(x, x, x);
+    let k = b.finish().expect("built");
+    assert_eq!(features(&k).into_iter().collect::<Vec<_>>(), [Feature::Fma]);
+    let mut info = plain();
+    let e = legalize(&k, &Target { info: &info, idx_bits: 32, checked: true }).expect_err("no fma");
+    assert!(matches!(&e, Error::Unsupported { what, .. } if what.contains("legal.rs:")), "{e}");
+    info.features.insert(Feature::Fma);
+    legal(&k, &info, 32, true);
+    info.types.remove(&DType::F32);
+    assert!(legalize(&k, &Target { info: &info, idx_bits: 32, checked: true }).is_err_and(|e| e.is_unsupported()));
+
+    let mut b = Builder::new("large", [1, 1, 1]);
+    b.idx(1 << 33);
+    let k = b.finish().expect("built");
+    let e = legalize(&k, &Target { info: &plain(), idx_bits: 32, checked: true }).expect_err("too large");
+    assert!(e.to_string().contains("8589934592"), "{e}");
+    legal(&k, &plain(), 64, true);
+}

@@ -1,0 +1,346 @@
+//! A scalar interpreter of legalised kernels: one thread per lane, barriers are real. For small grids in tests.
+//!
+//! Every access outside an array panics, and buffers lie behind a few poisoned elements that only the hidden offset
+//! skips: a guard or an offset that is missing fails the test.
+
+use anychip_hal::{
+    DType,
+    ir::{build::encode_f64, *},
+};
+use half::{bf16, f16};
+use std::sync::{
+    Barrier as Meet,
+    atomic::{AtomicU64, Ordering::SeqCst},
+};
+
+const OFFSET: usize = 3;
+const POISON: u64 = 0xdead_beef_dead_beef;
+
+type Lanes = [u64; 8];
+type Cells = Vec<AtomicU64>;
+
+/// Runs a kernel over a linear or three-dimensional grid; `buffers` hold one element's bits each, `scalars` are the
+/// user's. `asked`: workgroups of the linear grid, where it is folded.
+pub fn run(k: &Kernel, groups: [u32; 3], asked: u64, buffers: &mut [Vec<u64>], scalars: &[u64]) {
+    let cells = |n: usize| -> Cells { (0..n).map(|_| AtomicU64::new(POISON)).collect() };
+    let mut memory = vec![];
+    let mut given = vec![];
+    let (mut b, mut s) = (0, 0);
+    let mut lens = vec![];
+    for p in &k.params {
+        memory.push(vec![]);
+        given.push(0);
+        lens.push(0);
+        match p.kind {
+            ParamKind::Buffer { .. } => {
+                let at = memory.len() - 1;
+                lens[at] = buffers[b].len();
+                memory[at] = cells(OFFSET);
+                memory[at].extend(buffers[b].iter().map(|x| AtomicU64::new(*x)));
+                b += 1;
+            }
+            ParamKind::Scalar { role, .. } => {
+                *given.last_mut().expect("pushed") = match role {
+                    Role::User => {
+                        s += 1;
+                        scalars[s - 1]
+                    }
+                    Role::Offset(_) => OFFSET as u64,
+                    Role::Len(p) => lens[p.at()] as u64,
+                    Role::Groups => asked,
+                };
+            }
+        }
+    }
+    for g in 0..groups.iter().product::<u32>() {
+        let group = [g % groups[0], g / groups[0] % groups[1], g / groups[0] / groups[1]];
+        let shared: Vec<Cells> = k.shared.iter().map(|a| cells(a.len as usize)).collect();
+        let meet = Meet::new(k.lanes() as usize);
+        std::thread::scope(|scope| {
+            for lane in 0..k.lanes() {
+                let (memory, shared, given, meet) = (&memory, &shared, &given, &meet);
+                scope.spawn(move || {
+                    let mut l = Lane {
+                        k,
+                        lane,
+                        group,
+                        groups,
+                        memory,
+                        shared,
+                        private: k.private.iter().map(|a| cells(a.len as usize)).collect(),
+                        given,
+                        meet,
+                        values: vec![[0; 8]; k.values.len()],
+                        vars: vec![[POISON; 8]; k.vars.len()],
+                    };
+                    // A lane that fails would leave the others waiting: end the test at once.
+                    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| l.block(&k.body))).is_err() {
+                        eprintln!("lane {lane} of group {group:?} failed in\n{k}");
+                        std::process::abort();
+                    }
+                });
+            }
+        });
+    }
+    let mut b = 0;
+    for (p, m) in k.params.iter().zip(&memory) {
+        if let ParamKind::Buffer { .. } = p.kind {
+            assert!(m[..OFFSET].iter().all(|c| c.load(SeqCst) == POISON), "written before the offset of {}", p.name);
+            buffers[b] = m[OFFSET..].iter().map(|c| c.load(SeqCst)).collect();
+            b += 1;
+        }
+    }
+}
+
+#[derive(PartialEq)]
+enum Flow {
+    On,
+    Break,
+    Continue,
+    Return,
+}
+
+struct Lane<'a> {
+    k: &'a Kernel,
+    lane: u32,
+    group: [u32; 3],
+    groups: [u32; 3],
+    memory: &'a [Cells],
+    shared: &'a [Cells],
+    private: Vec<Cells>,
+    given: &'a [u64],
+    meet: &'a Meet,
+    values: Vec<Lanes>,
+    vars: Vec<Lanes>,
+}
+
+/// Number of an element type: exact integers, floats as f64.
+#[derive(Clone, Copy)]
+enum Num {
+    I(i128),
+    F(f64),
+}
+
+fn bits(e: Elem, idx: u8) -> u32 {
+    match e {
+        Elem::Idx => idx as u32,
+        Elem::D(d) => d.size() as u32 * 8,
+    }
+}
+
+fn decode(e: Elem, x: u64, idx: u8) -> Num {
+    match e {
+        Elem::D(DType::F16) => Num::F(f16::from_bits(x as u16).to_f64()),
+        Elem::D(DType::BF16) => Num::F(bf16::from_bits(x as u16).to_f64()),
+        Elem::D(DType::F32) => Num::F(f32::from_bits(x as u32) as f64),
+        Elem::D(DType::F64) => Num::F(f64::from_bits(x)),
+        Elem::D(DType::F8E4M3 | DType::F8E5M2) => panic!("no small float is left in these tests"),
+        Elem::D(DType::Bool) => Num::I((x & 1) as i128),
+        e => {
+            let s = 64 - bits(e, idx);
+            Num::I(if e.is_signed() { (((x << s) as i64) >> s) as i128 } else { ((x << s) >> s) as i128 })
+        }
+    }
+}
+
+fn encode(e: Elem, n: Num, idx: u8) -> u64 {
+    match (e, n) {
+        (Elem::D(DType::Bool), Num::I(i)) => (i != 0) as u64,
+        (Elem::D(DType::Bool), Num::F(f)) => (f != 0.0) as u64,
+        (e, Num::F(f)) if e.is_float() => encode_f64(e, f),
+        (e, Num::I(i)) if e.is_float() => encode_f64(e, i as f64),
+        (Elem::Idx, Num::F(f)) => encode_f64(Elem::D(if idx == 32 { DType::U32 } else { DType::U64 }), f),
+        (e, Num::F(f)) => encode_f64(e, f),
+        (e, Num::I(i)) => (i as u64) & (u64::MAX >> (64 - bits(e, idx))),
+    }
+}
+
+impl Lane<'_> {
+    fn block(&mut self, b: &Block) -> Flow {
+        for i in b {
+            let flow = self.inst(i);
+            if flow != Flow::On {
+                return flow;
+            }
+        }
+        Flow::On
+    }
+
+    fn num(&self, v: Value, lane: usize) -> Num {
+        let e = self.k.ty(v).elem().expect("a number");
+        decode(e, self.values[v.at()][lane], self.k.idx_bits)
+    }
+
+    fn int(&self, v: Value) -> i128 {
+        match self.num(v, 0) {
+            Num::I(i) => i,
+            Num::F(_) => panic!("an integer was expected"),
+        }
+    }
+
+    fn cells(&self, p: Place) -> &[AtomicU64] {
+        match p {
+            Place::Buffer(p) => &self.memory[p.at()],
+            Place::Shared(s) => &self.shared[s.at()],
+            Place::Private(p) => &self.private[p.at()],
+        }
+    }
+
+    fn inst(&mut self, i: &Inst) -> Flow {
+        let idx = self.k.idx_bits;
+        match &i.op {
+            Op::If { cond, then, otherwise } => {
+                return self.block(if self.int(*cond) != 0 { then } else { otherwise });
+            }
+            Op::For { var, start, end, step, body, .. } => {
+                let e = self.k.ty(*var).elem().expect("an integer");
+                let (mut at, end, step) = (self.int(*start), self.int(*end), self.int(*step));
+                assert!(step >= 1, "a step below 1 was left");
+                while at < end {
+                    self.values[var.at()][0] = encode(e, Num::I(at), idx);
+                    match self.block(body) {
+                        Flow::Break => break,
+                        Flow::Return => return Flow::Return,
+                        _ => at += step,
+                    }
+                }
+            }
+            Op::While { head, cond, body } => loop {
+                if self.block(head) == Flow::Return {
+                    return Flow::Return;
+                }
+                if self.int(*cond) == 0 {
+                    break;
+                }
+                match self.block(body) {
+                    Flow::Break => break,
+                    Flow::Return => return Flow::Return,
+                    _ => {}
+                }
+            },
+            Op::Break => return Flow::Break,
+            Op::Continue => return Flow::Continue,
+            Op::Return => return Flow::Return,
+            Op::Barrier(_) => {
+                self.meet.wait();
+            }
+            Op::Set(v, to) => self.vars[v.at()] = self.values[to.at()],
+            Op::Store { place, index, value, .. } => {
+                let at = self.int(*index) as usize;
+                for l in 0..self.k.ty(*value).lanes() as usize {
+                    self.cells(*place)[at + l].store(self.values[value.at()][l], SeqCst);
+                }
+            }
+            op => {
+                let Some(out) = i.out else { panic!("{op:?} without a result") };
+                let Type::Num { elem, lanes } = self.k.ty(out) else { panic!("a fragment was left") };
+                for l in 0..lanes as usize {
+                    self.values[out.at()][l] = self.lane_op(op, elem, l);
+                }
+            }
+        }
+        Flow::On
+    }
+
+    fn lane_op(&self, op: &Op, out: Elem, l: usize) -> u64 {
+        let idx = self.k.idx_bits;
+        let [wx, wy, _] = self.k.workgroup;
+        let n = match op {
+            Op::Const(bits) => return *bits,
+            Op::Scalar(p) => return self.given[p.at()],
+            Op::Get(v) => return self.vars[v.at()][l],
+            Op::Extract(v, lane) => return self.values[v.at()][*lane as usize],
+            Op::Vector(of) => return self.values[of[l].at()][0],
+            Op::Splat(v) => return self.values[v.at()][0],
+            Op::Bitcast(v) => return self.values[v.at()][l],
+            Op::Select(c, a, b) => {
+                return if self.values[c.at()][l] != 0 { self.values[a.at()][l] } else { self.values[b.at()][l] };
+            }
+            Op::Load { place, index, .. } => {
+                return self.cells(*place)[self.int(*index) as usize + l].load(SeqCst);
+            }
+            Op::Atomic { op: AtomicOp::Add, place, index, value, .. } => {
+                let add = self.values[value.at()][0];
+                return self.cells(*place)[self.int(*index) as usize].fetch_add(add, SeqCst);
+            }
+            Op::Builtin(b) => Num::I(match b {
+                Builtin::GroupId(d) => self.group[*d as usize] as i128,
+                Builtin::NumGroups(d) => self.groups[*d as usize] as i128,
+                Builtin::LocalId(0) => (self.lane % wx) as i128,
+                Builtin::LocalId(1) => (self.lane / wx % wy) as i128,
+                Builtin::LocalId(_) => (self.lane / wx / wy) as i128,
+                other => panic!("{other:?} was left"),
+            }),
+            Op::Cast(v) => self.num(*v, l),
+            Op::Compare(op, a, b) => {
+                let order = match (self.num(*a, l), self.num(*b, l)) {
+                    (Num::I(a), Num::I(b)) => Some(a.cmp(&b)),
+                    (Num::F(a), Num::F(b)) => a.partial_cmp(&b),
+                    _ => panic!("operands differ"),
+                };
+                use std::cmp::Ordering::*;
+                Num::I(match op {
+                    CmpOp::Eq => order == Some(Equal),
+                    CmpOp::Ne => order != Some(Equal),
+                    CmpOp::Lt => order == Some(Less),
+                    CmpOp::Le => matches!(order, Some(Less | Equal)),
+                    CmpOp::Gt => order == Some(Greater),
+                    CmpOp::Ge => matches!(order, Some(Greater | Equal)),
+                } as i128)
+            }
+            Op::Unary(op, a) => match (op, self.num(*a, l)) {
+                (UnaryOp::Neg, Num::I(a)) => Num::I(-a),
+                (UnaryOp::Not, Num::I(a)) if out.is_bool() => Num::I((a == 0) as i128),
+                (UnaryOp::Not, Num::I(a)) => Num::I(!a),
+                (UnaryOp::Neg, Num::F(a)) => Num::F(-a),
+                (UnaryOp::Abs, Num::F(a)) => Num::F(a.abs()),
+                (UnaryOp::Exp, Num::F(a)) => Num::F(a.exp()),
+                (op, _) => panic!("{op:?} is not for these tests"),
+            },
+            Op::Binary(op, a, b) => self.binary(*op, self.num(*a, l), self.num(*b, l), bits(out, idx)),
+            // Rounds twice: the stricter of the two that the language allows.
+            Op::MulAdd(a, b, c) => match (self.num(*a, l), self.num(*b, l), self.num(*c, l)) {
+                (Num::F(a), Num::F(b), Num::F(c)) => {
+                    let Num::F(p) = decode(out, encode_f64(out, a * b), idx) else { panic!("a float") };
+                    Num::F(p + c)
+                }
+                (Num::I(a), Num::I(b), Num::I(c)) => Num::I(a.wrapping_mul(b).wrapping_add(c)),
+                _ => panic!("operands differ"),
+            },
+            op => panic!("{op:?} was left by the legaliser, or is not for these tests"),
+        };
+        encode(out, n, idx)
+    }
+
+    fn binary(&self, op: BinaryOp, a: Num, b: Num, width: u32) -> Num {
+        match (a, b) {
+            (Num::F(a), Num::F(b)) => Num::F(match op {
+                BinaryOp::Add => a + b,
+                BinaryOp::Sub => a - b,
+                BinaryOp::Mul => a * b,
+                BinaryOp::Div => a / b,
+                BinaryOp::Min if a.is_nan() || b.is_nan() => f64::NAN,
+                BinaryOp::Min => a.min(b),
+                BinaryOp::Max if a.is_nan() || b.is_nan() => f64::NAN,
+                BinaryOp::Max => a.max(b),
+                op => panic!("{op:?} of floats is not for these tests"),
+            }),
+            (Num::I(a), Num::I(b)) => Num::I(match op {
+                BinaryOp::Add => a + b,
+                BinaryOp::Sub => a - b,
+                BinaryOp::Mul => a.wrapping_mul(b),
+                BinaryOp::Div => a.checked_div(b).unwrap_or(0),
+                BinaryOp::Rem => a.checked_rem(b).unwrap_or(0),
+                BinaryOp::Min => a.min(b),
+                BinaryOp::Max => a.max(b),
+                BinaryOp::And => a & b,
+                BinaryOp::Or => a | b,
+                BinaryOp::Xor => a ^ b,
+                BinaryOp::Shl => a << (b as u32 % width),
+                BinaryOp::Shr => a >> (b as u32 % width),
+                BinaryOp::Pow => panic!("powers of integers do not exist"),
+            }),
+            _ => panic!("operands differ"),
+        }
+    }
+}
