@@ -264,7 +264,10 @@ fn host_statement(e: &Expr, scope: &mut Scope) -> Result<TokenStream> {
             e,
             "this would leave a block of the chip half built: a `#[host]` loop is left only from its own level",
         ),
-        Expr::Return(_) => refuse::at(e, "the host cannot leave a kernel half built; call `refuse(\"why\")`"),
+        // In a kernel the builder finds what was left open, unless the kernel was refused before.
+        Expr::Return(_) if scope.device => {
+            refuse::at(e, "a device function is written into its caller and cannot return early: use `if` and `else`")
+        }
         _ => Ok(quote!(#e;)),
     }
 }

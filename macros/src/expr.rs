@@ -63,7 +63,9 @@ pub fn is_host(e: &Expr, scope: &Scope) -> bool {
 
 /// An expression in the place of an argument, an index or a bound: values of the host stay what they are.
 pub fn argument(e: &Expr, scope: &mut Scope) -> Result<TokenStream> {
-    if is_host(e, scope) { Ok(quote!(#e)) } else { value(e, scope) }
+    // A truth value or a text may be for the host: `refuse("why")`, `unpack(word, i, 4, true)`.
+    let for_both = matches!(e, Expr::Lit(l) if matches!(l.lit, Lit::Bool(_) | Lit::Str(_)));
+    if for_both || is_host(e, scope) { Ok(quote!(#e)) } else { value(e, scope) }
 }
 
 /// A condition.

@@ -218,10 +218,14 @@ macro_rules! into_host {
         $(impl IntoHost<$h> for $from {
             #[track_caller]
             fn into_host(self) -> $h {
-                <$h>::try_from(self).unwrap_or_else(|_| {
-                    emit(|b| b.fail(&format!("the number {self} does not fit the host type {}", stringify!($h))));
-                    0
-                })
+                // Not a closure: the place of the mistake is the caller's.
+                match <$h>::try_from(self) {
+                    Ok(x) => x,
+                    Err(_) => {
+                        emit(|b| b.fail(&format!("the number {self} does not fit the host type {}", stringify!($h))));
+                        0
+                    }
+                }
             }
         })*
     )*};

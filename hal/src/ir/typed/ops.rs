@@ -159,6 +159,20 @@ impl Common<Expr<Idx>> for Expr<u32> {
         (self.to_idx(), other)
     }
 }
+impl Common<bool> for Expr<bool> {
+    type T = bool;
+    #[track_caller]
+    fn common(self, other: bool) -> (Expr<bool>, Expr<bool>) {
+        (self, other.into_expr())
+    }
+}
+impl Common<Expr<bool>> for bool {
+    type T = bool;
+    #[track_caller]
+    fn common(self, other: Expr<bool>) -> (Expr<bool>, Expr<bool>) {
+        (self.into_expr(), other)
+    }
+}
 /// Two integers without a type are u32.
 impl Common<i128> for i128 {
     type T = u32;
