@@ -203,7 +203,8 @@ impl CpuDevice {
 
     fn slice(&self, what: &str, range: Range) -> Result<Slice> {
         let found = read(&self.buffers).get(&range.buffer.0).cloned();
-        let of = found.ok_or_else(|| Error::invalid(format!("{what}: there is no buffer {} on cpu", range.buffer.0)))?;
+        let of =
+            found.ok_or_else(|| Error::invalid(format!("{what}: there is no buffer {} on cpu", range.buffer.0)))?;
         of.slice(what, range)
     }
 
@@ -324,6 +325,7 @@ impl Engine {
             }
         };
         let buffers = bindings.iter().enumerate().map(|(i, b)| bound(i, b)).collect();
+        bindings.iter().zip(&p.buffers).filter(|(_, info)| info.access.writes()).for_each(|(b, _)| b.touch());
         machine::run(p, Launch { buffers, scalars, groups, along: 0 }, &self.pool, self.checking)
     }
 }
@@ -356,7 +358,7 @@ impl RawDevice for CpuDevice {
     }
 
     fn accepts(&self, graph: &op::Graph) -> Result<()> {
-        graph::accepts(graph)
+        graph::accepts(graph, self.level)
     }
 
     fn load(&self, module: &Module<'_>, _cached: Option<&[u8]>) -> Result<Loaded> {
@@ -373,7 +375,7 @@ impl RawDevice for CpuDevice {
                 (Program::Kernel(p), resources)
             }
             Module::Graph(g) => {
-                let g = graph::load(g, &self.engine.pool)?;
+                let g = graph::load(g, self.level)?;
                 let resources = Resources { workspace: g.workspace, ..Resources::default() };
                 (Program::Graph(g), resources)
             }

@@ -1,31 +1,152 @@
 //! Whole operations: what of a graph runs on the matrix routines of `linalg`. The seam between the device and them.
 //!
-//! The device asks `accepts`, calls `load` once and `run` per launch with the ranges bound: inputs, outputs, workspace.
+//! The device asks `accepts`, calls `load` once and `run` per launch with the ranges bound: inputs, outputs, workspace. A matrix
+//! product takes any elementwise operations behind it along, on blocks that are still in cache; weights are packed once.
 
-use crate::memory::Slice;
-use anychip_hal::{Error, Result, op};
+mod attention;
+mod epilogue;
+mod matmul;
+mod packed;
+
+use crate::{memory::Slice, vmath::Level};
+use anychip_hal::{DType, Error, Result, op};
+use half::{bf16, f16};
 
 /// A graph that was prepared.
 pub(crate) struct Prepared {
     /// Bytes of workspace, bound last.
     pub workspace: u64,
+    /// How many bindings there are, workspace included, and how many of them are inputs.
+    bindings: usize,
+    inputs: usize,
+    name: String,
+    work: Work,
+}
+
+enum Work {
+    MatMul(matmul::MatMul),
+    Attention(attention::Attention),
+}
+
+fn refuse(graph: &op::Graph, why: impl Into<String>) -> Error {
+    Error::unsupported(format!("graph {} on cpu", graph.name), why)
+}
+
+fn prepare(graph: &op::Graph, level: Level) -> Result<Prepared> {
+    graph.check()?;
+    let Some(first) = graph.nodes.first() else {
+        return Err(refuse(graph, "it has no nodes"));
+    };
+    let [(result, out)] = graph.outputs.as_slice() else {
+        return Err(refuse(graph, "it has not exactly one output"));
+    };
+    let negative = |s: &op::TensorSpec| s.strides.iter().any(|&s| s < 0);
+    if graph.inputs.iter().chain([out]).any(negative) {
+        return Err(refuse(graph, "an operand is a reversed slice"));
+    }
+    let work = match first.op {
+        op::Op::MatMul => Work::MatMul(matmul::MatMul::prepare(graph, *result, out, level)?),
+        op::Op::Attention { .. } => Work::Attention(attention::Attention::prepare(graph, out, level)?),
+        _ => return Err(refuse(graph, "the CPU takes matmul and attention as a whole; the rest runs as kernels")),
+    };
+    let workspace = match &work {
+        Work::MatMul(m) => m.workspace(),
+        Work::Attention(_) => 0,
+    };
+    let inputs = graph.inputs.len();
+    let bindings = inputs + 1 + (workspace > 0) as usize;
+    Ok(Prepared { workspace, bindings, inputs, name: graph.name.clone(), work })
 }
 
 /// Would `load` take it?
-pub(crate) fn accepts(graph: &op::Graph) -> Result<()> {
-    Err(Error::unsupported(
-        format!("graph {}", graph.name),
-        "the CPU has no routine for it as a whole; its operations run as kernels",
-    ))
+pub(crate) fn accepts(graph: &op::Graph, level: Level) -> Result<()> {
+    prepare(graph, level).map(|_| ())
 }
 
 /// Prepares a graph.
-pub(crate) fn load(graph: &op::Graph, _pool: &rayon::ThreadPool) -> Result<Prepared> {
-    accepts(graph)?;
-    Ok(Prepared { workspace: 0 })
+pub(crate) fn load(graph: &op::Graph, level: Level) -> Result<Prepared> {
+    prepare(graph, level)
 }
 
 /// Runs a prepared graph.
-pub(crate) fn run(_graph: &Prepared, _bindings: &[Slice], _pool: &rayon::ThreadPool) -> Result<()> {
-    Ok(())
+pub(crate) fn run(graph: &Prepared, bindings: &[Slice], pool: &rayon::ThreadPool) -> Result<()> {
+    if bindings.len() < graph.bindings {
+        return Err(Error::invalid(format!(
+            "graph {} on cpu: {} bindings; inputs, output and workspace are {}",
+            graph.name,
+            bindings.len(),
+            graph.bindings
+        )));
+    }
+    let (inputs, rest) = bindings.split_at(graph.inputs);
+    let out = &rest[0];
+    if inputs.iter().any(|i| i.same_buffer(out)) {
+        return Err(Error::invalid(format!("graph {} on cpu: the output's buffer is also an input", graph.name)));
+    }
+    rest.iter().for_each(Slice::mark);
+    pool.install(|| match &graph.work {
+        Work::MatMul(m) => m.run(inputs, out, rest.get(1)),
+        Work::Attention(a) => a.run(inputs, out),
+    })
+}
+
+/// A binding as elements of its type.
+#[derive(Clone, Copy)]
+pub(crate) enum Elements<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+    BF16(&'a [bf16]),
+    Bool(&'a [u8]),
+}
+
+/// The binding's elements from `offset` on. Types other than these are refused when a graph is prepared.
+fn elements(slice: &Slice, dtype: DType, offset: usize) -> Result<Elements<'_>> {
+    fn of<T>(slice: &Slice, offset: usize) -> Result<&[T]> {
+        let size = std::mem::size_of::<T>();
+        let n = slice.bytes / size;
+        if offset > n || !(slice.ptr() as usize).is_multiple_of(size) {
+            return Err(Error::invalid(format!(
+                "graph on cpu: element {offset} of a binding of {n}, or a binding that is not aligned to {size} bytes"
+            )));
+        }
+        // SAFETY: inside the allocation, which `slice` keeps alive; aligned; every bit pattern is an element; nothing writes it
+        // during the launch (its buffer is not the output's).
+        Ok(unsafe { std::slice::from_raw_parts((slice.ptr() as *const T).add(offset), n - offset) })
+    }
+    Ok(match dtype {
+        DType::F32 => Elements::F32(of(slice, offset)?),
+        DType::F16 => Elements::F16(of(slice, offset)?),
+        DType::BF16 => Elements::BF16(of(slice, offset)?),
+        DType::Bool => Elements::Bool(of(slice, offset)?),
+        other => return Err(Error::unsupported(format!("graph on cpu with {other}"), "only floats and bool")),
+    })
+}
+
+/// The output's elements of a type.
+fn elements_mut<T>(slice: &Slice, offset: usize) -> Result<&mut [T]> {
+    let size = std::mem::size_of::<T>();
+    let n = slice.bytes / size;
+    if offset > n || !(slice.ptr() as usize).is_multiple_of(size) {
+        return Err(Error::invalid(format!("graph on cpu: the output begins at element {offset} of {n}")));
+    }
+    // SAFETY: inside the allocation; the output's buffer is bound once, so that nothing else touches it during the launch.
+    Ok(unsafe { std::slice::from_raw_parts_mut((slice.ptr() as *mut T).add(offset), n - offset) })
+}
+
+/// Shape and strides of rank 2 to 4 as `[outer, inner, rows, cols]`. `None` for other ranks.
+fn four(spec: &op::TensorSpec) -> Option<([usize; 4], [usize; 4])> {
+    let rank = spec.shape.len();
+    if !(2..=4).contains(&rank) || spec.strides.len() != rank {
+        return None;
+    }
+    let (mut shape, mut strides) = ([1; 4], [0; 4]);
+    for i in 0..rank {
+        shape[4 - rank + i] = spec.shape[i];
+        strides[4 - rank + i] = usize::try_from(spec.strides[i]).ok()?;
+    }
+    Some((shape, strides))
+}
+
+fn linalg_error(name: &str, e: &crate::linalg::LinalgError) -> Error {
+    Error::ShapeMismatch(format!("{name} on cpu: {e}"))
 }

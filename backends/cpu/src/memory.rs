@@ -8,7 +8,7 @@ use std::{
     alloc::{Layout, alloc_zeroed, dealloc},
     ptr::NonNull,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
 };
@@ -32,6 +32,31 @@ pub(crate) struct Allocation {
     /// In checking mode: per byte, whether it was ever written.
     shadow: Option<Box<[AtomicU8]>>,
     budget: Arc<Budget>,
+    /// Raised by every write.
+    version: AtomicU64,
+}
+
+/// An allocation's part at a point in its life: equal stamps mean the same bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Stamp {
+    of: Weak<Allocation>,
+    offset: usize,
+    bytes: usize,
+    version: u64,
+}
+
+impl PartialEq for Stamp {
+    fn eq(&self, other: &Stamp) -> bool {
+        Weak::ptr_eq(&self.of, &other.of)
+            && (self.offset, self.bytes, self.version) == (other.offset, other.bytes, other.version)
+    }
+}
+
+impl Stamp {
+    /// The allocation lives and was not written since.
+    pub fn is_current(&self) -> bool {
+        self.of.upgrade().is_some_and(|a| a.version.load(Ordering::Acquire) == self.version)
+    }
 }
 
 // Plain memory; who may touch it when is the contract between hal and its callers.
@@ -62,7 +87,7 @@ impl Allocation {
             return Err(refuse("the system has no memory left".to_string()));
         };
         let shadow = checked.then(|| (0..bytes).map(|_| AtomicU8::new(0)).collect());
-        Ok(Allocation { at, layout, bytes, shadow, budget: budget.clone() })
+        Ok(Allocation { at, layout, bytes, shadow, budget: budget.clone(), version: AtomicU64::new(0) })
     }
 
     /// A part of it. `Err` names the range when it is not inside.
@@ -112,7 +137,24 @@ impl Slice {
         self.of.shadow.as_ref().map(|s| &s[self.offset..self.offset + self.bytes])
     }
 
-    fn mark(&self) {
+    /// Its bytes change now: what was derived from them is out of date.
+    pub fn touch(&self) {
+        self.of.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// What its bytes are known by until they change.
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            of: Arc::downgrade(&self.of),
+            offset: self.offset,
+            bytes: self.bytes,
+            version: self.of.version.load(Ordering::Acquire),
+        }
+    }
+
+    /// All its bytes are written now.
+    pub fn mark(&self) {
+        self.touch();
         self.shadow().into_iter().flatten().for_each(|m| m.store(1, Ordering::Relaxed));
     }
 
@@ -140,6 +182,7 @@ impl Slice {
                 std::ptr::copy_nonoverlapping(from.get().add(at), to.get().add(at), len)
             });
         }
+        dst.touch();
         if let (Some(a), Some(b)) = (self.shadow(), dst.shadow()) {
             for (a, b) in a.iter().zip(b) {
                 b.store(a.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -44,12 +44,8 @@ pub(crate) struct Queue {
 impl Queue {
     /// A queue with its thread; the thread ends when the queue is closed.
     pub fn start(number: u32) -> Result<Arc<Queue>> {
-        let queue = Arc::new(Queue {
-            number,
-            state: Mutex::default(),
-            begin: Condvar::new(),
-            finished: Condvar::new(),
-        });
+        let queue =
+            Arc::new(Queue { number, state: Mutex::default(), begin: Condvar::new(), finished: Condvar::new() });
         let of = Arc::downgrade(&queue);
         std::thread::Builder::new().name(format!("anychip-cpu-queue-{number}")).spawn(move || serve(&of)).map_err(
             |e| Error::Backend {

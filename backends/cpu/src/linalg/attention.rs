@@ -227,7 +227,7 @@ impl<T: Element> Attention<'_, T> {
             let b = (kt.wrapping_add(d * col0), vectors * kernel.lanes);
             let c = (scores.wrapping_add(col0), stride);
             // SAFETY: Kᵀ is packed and padded; `scores` has room for MAX_ROWS rows of `stride`.
-            unsafe { kernel.tile((n, vectors), d, q, b, c, false) };
+            unsafe { kernel.tile((n, vectors), d, q, b, c, false, [q.0.cast(); 2]) };
         }
         let weigh = weigh(self.level);
         for i in 0..n {
@@ -254,7 +254,7 @@ impl<T: Element> Attention<'_, T> {
             let c = (state.sums.wrapping_add(state_row * state.stride + col0), state.stride);
             let b = (v.0.wrapping_add(col0), v.1);
             // SAFETY: values are rows of whole vectors for `keys` keys; the sums have room for whole vectors.
-            unsafe { kernel.tile((n, vectors), keys, (scores, stride), b, c, true) };
+            unsafe { kernel.tile((n, vectors), keys, (scores, stride), b, c, true, [scores.cast(); 2]) };
         }
     }
 

@@ -11,8 +11,12 @@ pub(crate) const MAX_ROWS: usize = 8;
 /// Most vectors of a row of a register tile, over all levels.
 pub(crate) const MAX_VECTORS: usize = 3;
 
-/// `tile(k, a, lda, b, ldb, c, ldc, accumulate)`: C[i, j] (+)= Σ_p a[i·lda + p] · b[p·ldb + j].
-type TileFn = unsafe fn(usize, *const f32, usize, *const f32, usize, *mut f32, usize, bool);
+/// `tile(k, a, lda, b, ldb, c, ldc, accumulate, ahead)`: C[i, j] (+)= Σ_p a[i·lda + p] · b[p·ldb + j].
+type TileFn = unsafe fn(usize, *const f32, usize, *const f32, usize, *mut f32, usize, bool, Ahead);
+
+/// Two stretches of memory that will be wanted soon: one cache line of each is asked for into L2 at every 16th step of k,
+/// because a burst of requests would stop the multiply-adds until the fill buffers are free again.
+pub(crate) type Ahead = [*const u8; 2];
 
 /// The micro-kernels of one vector width.
 pub(crate) struct Kernel {
@@ -48,6 +52,7 @@ impl Kernel {
     /// # Safety
     /// `1 ≤ rows ≤ self.rows`, `1 ≤ vectors ≤ self.vectors`; `a` is readable at `i·lda + p`, `b` at `p·ldb + j`, `c` readable
     /// and writable at `i·ldc + j` for all `i < rows`, `p < k`, `j < vectors·lanes`, and nobody else touches that part of `c`.
+    /// `ahead` may be any addresses.
     #[inline(always)]
     pub unsafe fn tile(
         &self,
@@ -57,10 +62,11 @@ impl Kernel {
         (b, ldb): (*const f32, usize),
         (c, ldc): (*mut f32, usize),
         accumulate: bool,
+        ahead: Ahead,
     ) {
         debug_assert!((1..=self.rows).contains(&rows) && (1..=self.vectors).contains(&vectors));
         // SAFETY: the caller's promise; the table's functions are of a level that is available (`of`).
-        unsafe { self.tiles[rows - 1][vectors - 1](k, a, lda, b, ldb, c, ldc, accumulate) }
+        unsafe { self.tiles[rows - 1][vectors - 1](k, a, lda, b, ldb, c, ldc, accumulate, ahead) }
     }
 }
 
@@ -74,6 +80,7 @@ trait Vector: Copy {
     /// `self + a·b`, fused where the level has it.
     unsafe fn mul_acc(self, a: Self, b: Self) -> Self;
     unsafe fn prefetch(from: *const f32);
+    unsafe fn prefetch_far(from: *const u8);
 }
 
 /// The tile, written once. 8 × 48 on AVX-512: 24 accumulators, 3 vectors of B, 1 broadcast of 32 registers; per step of k
@@ -88,6 +95,7 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(
     c: *mut f32,
     ldc: usize,
     accumulate: bool,
+    ahead: Ahead,
 ) {
     // SAFETY: the contract of `Kernel::tile`, passed on; prefetching reads nothing.
     unsafe {
@@ -103,6 +111,11 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(
         }
         let mut bp = b;
         for p in 0..k {
+            if p % 16 == 0 {
+                for stretch in ahead {
+                    V::prefetch_far(stretch.wrapping_add(p * 4));
+                }
+            }
             let mut bv = [V::zero(); VECTORS];
             for (j, x) in bv.iter_mut().enumerate() {
                 *x = V::load(bp.add(j * V::LANES));
@@ -160,6 +173,8 @@ impl Vector for Four {
     }
     #[inline(always)]
     unsafe fn prefetch(_: *const f32) {}
+    #[inline(always)]
+    unsafe fn prefetch_far(_: *const u8) {}
 }
 
 /// The tiles of a level with its tile function `$t`, up to $t::<$rows…, 3>; rows beyond the level's repeat its last.
@@ -178,16 +193,17 @@ unsafe fn baseline<const R: usize, const N: usize>(
     c: *mut f32,
     ldc: usize,
     accumulate: bool,
+    ahead: Ahead,
 ) {
     // SAFETY: passed on.
-    unsafe { tile::<Four, R, N>(k, a, lda, b, ldb, c, ldc, accumulate) }
+    unsafe { tile::<Four, R, N>(k, a, lda, b, ldb, c, ldc, accumulate, ahead) }
 }
 
 static BASELINE: Kernel = Kernel { lanes: 4, rows: 4, vectors: 3, tiles: table!(baseline: 1 2 3 4 4 4 4 4) };
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Kernel, Vector, tile};
+    use super::{Ahead, Kernel, Vector, tile};
     use core::arch::x86_64::*;
 
     macro_rules! vector {
@@ -224,6 +240,11 @@ mod x86 {
                     // SAFETY: a hint; any address will do.
                     unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
                 }
+                #[inline(always)]
+                unsafe fn prefetch_far(from: *const u8) {
+                    // SAFETY: as above.
+                    unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+                }
             }
         };
     }
@@ -240,9 +261,10 @@ mod x86 {
         c: *mut f32,
         ldc: usize,
         accumulate: bool,
+        ahead: Ahead,
     ) {
         // SAFETY: passed on.
-        unsafe { tile::<__m256, R, N>(k, a, lda, b, ldb, c, ldc, accumulate) }
+        unsafe { tile::<__m256, R, N>(k, a, lda, b, ldb, c, ldc, accumulate, ahead) }
     }
 
     #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
@@ -255,9 +277,10 @@ mod x86 {
         c: *mut f32,
         ldc: usize,
         accumulate: bool,
+        ahead: Ahead,
     ) {
         // SAFETY: passed on.
-        unsafe { tile::<__m512, R, N>(k, a, lda, b, ldb, c, ldc, accumulate) }
+        unsafe { tile::<__m512, R, N>(k, a, lda, b, ldb, c, ldc, accumulate, ahead) }
     }
 
     pub(super) static AVX2: Kernel = Kernel { lanes: 8, rows: 4, vectors: 3, tiles: table!(avx2: 1 2 3 4 4 4 4 4) };

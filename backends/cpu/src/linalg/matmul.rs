@@ -5,7 +5,7 @@
 //! Tasks are cut in rows and columns only, never in k, and every element is one chain of multiply-adds in rising k:
 //! the bits of the result are the same for any number of threads.
 
-use super::kernel::{Kernel, MAX_ROWS};
+use super::kernel::{Ahead, Kernel, MAX_ROWS};
 use super::pack::{PackedB, Panels, Shared, k_block, pack_matrix, pack_rows};
 use super::scratch;
 use super::view::{Element, LinalgError, Matrices, MatricesMut, Tile};
@@ -257,7 +257,7 @@ impl<T: Element> Problem<'_, T> {
                     };
                     for j in panels.clone() {
                         let (col0, vectors, cols) = self.panels.panel(j);
-                        self.fetch_ahead(batch, &rows, &panels, (row, j), (p0, steps), rhs);
+                        let ahead = self.ahead(batch, &rows, &panels, (row, j), (p0, steps), rhs);
                         let width = vectors * kernel.lanes;
                         let c = out.wrapping_add(row * ldc + col0);
                         let b = match rhs {
@@ -268,11 +268,11 @@ impl<T: Element> Problem<'_, T> {
                         // does without the missing ones; C's rows and columns are this task's own.
                         unsafe {
                             if cols == width {
-                                kernel.tile((n_rows, vectors), steps, a, b, (c, ldc), block > 0);
+                                kernel.tile((n_rows, vectors), steps, a, b, (c, ldc), block > 0, ahead);
                             } else {
                                 let e = (edge.as_mut_ptr(), width);
                                 copy_rows((c, ldc), e, n_rows, if block > 0 { cols } else { 0 });
-                                self.edge((n_rows, vectors, cols), steps, a, b, e, block > 0, rhs);
+                                self.edge((n_rows, vectors, cols), steps, a, b, e, block > 0, rhs, ahead);
                                 copy_rows((edge.as_ptr(), width), (c, ldc), n_rows, cols);
                             }
                         }
@@ -296,10 +296,10 @@ impl<T: Element> Problem<'_, T> {
         });
     }
 
-    /// Asks for a share of what comes after: the next rows of A, and the next block of B, so that both are in L2 when their
-    /// turn comes. A share per tile keeps the requests among the multiply-adds.
+    /// What comes after, a share for each tile: a row of the next rows of A, and a piece of the next block of B, so that
+    /// both are in L2 when their turn comes.
     #[inline(always)]
-    fn fetch_ahead(
+    fn ahead(
         &self,
         batch: [usize; 2],
         rows: &Range<usize>,
@@ -307,35 +307,30 @@ impl<T: Element> Problem<'_, T> {
         (row, j): (usize, usize),
         (p0, steps): (usize, usize),
         rhs: Rhs,
-    ) {
+    ) -> Ahead {
         const LINE: usize = 64;
-        let [_, _, _, k] = self.a.shape();
+        let k = self.a.shape()[3];
         let kernel = self.kernel;
         let (index, count) = (j - panels.start, panels.len());
-        let next = row + kernel.rows;
-        if count >= 4 && next < rows.end && self.a.strides()[3] == 1 {
-            let lines = (steps * size_of::<T>()).div_ceil(LINE);
-            for line in index * lines / count..(index + 1) * lines / count {
-                for i in next..(next + kernel.rows).min(rows.end) {
-                    let at = self.a.at([batch[0], batch[1], i, p0]).cast::<u8>();
-                    prefetch(at.wrapping_add(line * LINE));
-                }
-            }
+        let mut ahead = [self.a.at([batch[0], batch[1], row, p0]).cast::<u8>(); 2]; // at hand: asking again costs nothing
+        let next = row + kernel.rows + index;
+        if index < kernel.rows && next < rows.end && self.a.strides()[3] == 1 {
+            ahead[0] = self.a.at([batch[0], batch[1], next, p0]).cast();
         }
         if let (Rhs::Packed(b), true) = (rhs, p0 + steps < k) {
             let p1 = p0 + steps;
             let after = k_block(k).min(k - p1);
             let (from, to) = (self.panels.col0(panels.start), self.panels.col0(panels.end));
-            let at = b.wrapping_add(p1 * self.panels.padded() + after * from).cast::<u8>();
-            let lines = after * (to - from) * 4 / LINE;
             let tiles = rows.len().div_ceil(kernel.rows) * count;
-            let tile = (row - rows.start) / kernel.rows * count + index;
-            // With few rows a block is hardly used before the next is due: then it only gets in the way.
-            let share = if lines / tiles <= 48 { tile * lines / tiles..(tile + 1) * lines / tiles } else { 0..0 };
-            for line in share {
-                prefetch(at.wrapping_add(line * LINE));
+            let share = (after * (to - from) * 4 / LINE).div_ceil(tiles);
+            // With few rows a block is hardly used before the next is due: then it would only get in the way.
+            if share <= 48 {
+                let tile = (row - rows.start) / kernel.rows * count + index;
+                let at = b.wrapping_add(p1 * self.panels.padded() + after * from).cast::<u8>();
+                ahead[1] = at.wrapping_add(tile * share * LINE);
             }
         }
+        ahead
     }
 
     /// A tile of fewer columns than its vectors hold, into `c`, which has room for all of them.
@@ -351,31 +346,19 @@ impl<T: Element> Problem<'_, T> {
         c: (*mut f32, usize),
         accumulate: bool,
         rhs: Rhs,
+        ahead: Ahead,
     ) {
         // SAFETY: the caller's promise; the copy has all columns.
         unsafe {
             match rhs {
-                Rhs::Packed(_) => self.kernel.tile((rows, vectors), steps, a, b, c, accumulate),
+                Rhs::Packed(_) => self.kernel.tile((rows, vectors), steps, a, b, c, accumulate, ahead),
                 Rhs::Rows(..) => scratch::with(steps * c.1, |copy| {
                     super::pack::pack_panel(copy.as_mut_ptr(), c.1, b.0, (b.1, 1), steps, cols);
-                    self.kernel.tile((rows, vectors), steps, a, (copy.as_ptr(), c.1), c, accumulate);
+                    self.kernel.tile((rows, vectors), steps, a, (copy.as_ptr(), c.1), c, accumulate, ahead);
                 }),
             }
         }
     }
-}
-
-/// Asks for a cache line into L2. A hint: any address will do.
-#[inline(always)]
-fn prefetch(at: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: prefetching reads nothing, and every x86-64 has it.
-    unsafe {
-        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }
 
 /// # Safety

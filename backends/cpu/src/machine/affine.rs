@@ -111,9 +111,8 @@ impl Affine {
     /// The result where it is affine again.
     pub fn binary(op: BinaryOp, ty: DType, a: Affine, b: Affine, shape: &Shape) -> Option<Affine> {
         let zip = |f: fn(i64, i64) -> i64| std::array::from_fn(|i| f(a.c[i], b.c[i]));
-        let scale = |x: Affine, by: u64| {
-            Affine::new(ty, x.base.wrapping_mul(by), x.c.map(|c| c.wrapping_mul(by as i64)))
-        };
+        let scale =
+            |x: Affine, by: u64| Affine::new(ty, x.base.wrapping_mul(by), x.c.map(|c| c.wrapping_mul(by as i64)));
         match op {
             BinaryOp::Add => Some(Affine::new(ty, a.base.wrapping_add(b.base), zip(i64::wrapping_add))),
             BinaryOp::Sub => Some(Affine::new(ty, a.base.wrapping_sub(b.base), zip(i64::wrapping_sub))),
@@ -156,7 +155,15 @@ impl Affine {
     /// The comparison where it has one answer for the whole block.
     pub fn compare(op: CmpOp, ty: DType, a: Affine, b: Affine, shape: &Shape) -> Option<bool> {
         let ((alo, ahi), (blo, bhi)) = (a.range(ty, shape)?, b.range(ty, shape)?);
-        let decide = |yes: bool, no: bool| if yes { Some(true) } else if no { Some(false) } else { None };
+        let decide = |yes: bool, no: bool| {
+            if yes {
+                Some(true)
+            } else if no {
+                Some(false)
+            } else {
+                None
+            }
+        };
         match op {
             CmpOp::Lt => decide(ahi < blo, alo >= bhi),
             CmpOp::Le => decide(ahi <= blo, alo > bhi),

@@ -11,8 +11,8 @@ use crate::vmath::Level;
 use anychip_hal::{
     DType, Error, Result,
     ir::{
-        Array, AtomicOp, BinaryOp, Block, Builtin, Elem, Inst as IrInst, Kernel, Loc, Op, ParamKind, Place,
-        ReduceOp, Type, UnaryOp, Value, VarId, visit,
+        Array, AtomicOp, BinaryOp, Block, Builtin, Elem, Inst as IrInst, Kernel, Loc, Op, ParamKind, Place, ReduceOp,
+        Type, UnaryOp, Value, VarId, visit,
     },
 };
 use std::collections::HashMap;
@@ -235,10 +235,7 @@ fn is_pure(op: &Op) -> bool {
 
 /// Gives its operand's registers on: a variable read through it must be copied.
 fn is_alias(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Cast(_) | Op::Bitcast(_) | Op::Splat(_) | Op::Extract(..) | Op::Vector(_) | Op::AssumeMultiple(..)
-    )
+    matches!(op, Op::Cast(_) | Op::Bitcast(_) | Op::Splat(_) | Op::Extract(..) | Op::Vector(_) | Op::AssumeMultiple(..))
 }
 
 impl<'k> Lowering<'k> {
@@ -483,9 +480,7 @@ impl<'k> Lowering<'k> {
                 self.of(*a)
                     .into_iter()
                     .zip(self.of(*b))
-                    .map(|(a, b)| {
-                        self.pure(out, ty, &[a, b], loc, false, |dst| Code::Binary { f, op, ty, dst, a, b })
-                    })
+                    .map(|(a, b)| self.pure(out, ty, &[a, b], loc, false, |dst| Code::Binary { f, op, ty, dst, a, b }))
                     .collect()
             }
             Op::Compare(op, a, b) => {
@@ -668,11 +663,9 @@ impl<'k> Lowering<'k> {
             Op::CopyCommit | Op::CopyWait(_) => vec![],
             Op::Subgroup { .. } => return self.refuse("subgroup operation", loc),
             Op::CopyAsync { .. } => return self.refuse("asynchronous copy", loc),
-            Op::FragFill(_)
-            | Op::FragLoad { .. }
-            | Op::FragMma { .. }
-            | Op::FragStore { .. }
-            | Op::FragEach { .. } => return self.refuse("matrix fragment", loc),
+            Op::FragFill(_) | Op::FragLoad { .. } | Op::FragMma { .. } | Op::FragStore { .. } | Op::FragEach { .. } => {
+                return self.refuse("matrix fragment", loc);
+            }
         })
     }
 
@@ -717,8 +710,7 @@ impl<'k> Lowering<'k> {
             if (through == DType::F32) == from.is_float()
                 && let (Some(f), Some(g)) = ((self.table.cast)(from, through), (self.table.cast)(through, to))
             {
-                let mid =
-                    self.pure(out, through, &[a], loc, false, |dst| Code::Cast { f, from, to: through, dst, a });
+                let mid = self.pure(out, through, &[a], loc, false, |dst| Code::Cast { f, from, to: through, dst, a });
                 return Ok(self.pure(out, to, &[mid], loc, false, |dst| Code::Cast {
                     f: g,
                     from: through,
@@ -770,12 +762,9 @@ impl<'k> Lowering<'k> {
             BinaryOp::And | BinaryOp::Or | BinaryOp::Xor => !ty.is_float(),
             BinaryOp::Shl | BinaryOp::Shr => ty.is_int(),
             BinaryOp::Min | BinaryOp::Max => true,
-            BinaryOp::Add
-            | BinaryOp::Sub
-            | BinaryOp::Mul
-            | BinaryOp::Div
-            | BinaryOp::Rem
-            | BinaryOp::Pow => ty != DType::Bool,
+            BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Rem | BinaryOp::Pow => {
+                ty != DType::Bool
+            }
         };
         if fits { Ok(()) } else { self.refuse(&format!("{op:?} of {ty}"), loc) }
     }
@@ -790,4 +779,3 @@ impl<'k> Lowering<'k> {
         if fits { Ok(()) } else { self.refuse(&format!("{op:?} over {ty}"), loc) }
     }
 }
-

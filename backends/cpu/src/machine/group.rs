@@ -5,7 +5,7 @@ use super::{
     check::Kind,
     exec::{Fault, Machine, read_bits, write_bits},
     mask::Mask,
-    ops::{ReduceFn, Arg},
+    ops::{Arg, ReduceFn},
     program::{Reg, Target},
 };
 use anychip_hal::{

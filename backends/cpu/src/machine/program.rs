@@ -49,30 +49,128 @@ pub(crate) struct Target {
 /// What an instruction does.
 #[derive(Clone)]
 pub(crate) enum Code {
-    Const { dst: Reg, bits: u64 },
-    Scalar { dst: Reg, offset: u32, bytes: u32 },
-    BufLen { dst: Reg, buffer: u32 },
-    GroupId { dst: Reg, dim: u8 },
-    NumGroups { dst: Reg, dim: u8 },
-    LocalId { dst: Reg, dim: u8 },
-    GlobalId { dst: Reg, dim: u8 },
-    Unary { f: UnaryFn, op: UnaryOp, dst: Reg, a: Reg },
-    Binary { f: BinaryFn, op: BinaryOp, ty: DType, dst: Reg, a: Reg, b: Reg },
-    Compare { f: CompareFn, op: CmpOp, ty: DType, dst: Reg, a: Reg, b: Reg },
-    MulAdd { f: MulAddFn, ty: DType, dst: Reg, a: Reg, b: Reg, c: Reg },
-    Select { f: SelectFn, dst: Reg, cond: Reg, a: Reg, b: Reg },
-    Cast { f: CastFn, from: DType, to: DType, dst: Reg, a: Reg },
-    Dot4 { dst: Reg, a: Reg, b: Reg, acc: Reg, a_signed: bool, b_signed: bool },
-    Unpack { dst: Reg, word: Reg, index: Reg, bits: u8, signed: bool },
-    Load { at: Target, dst: Box<[Reg]> },
-    Store { at: Target, src: Box<[Reg]> },
+    Const {
+        dst: Reg,
+        bits: u64,
+    },
+    Scalar {
+        dst: Reg,
+        offset: u32,
+        bytes: u32,
+    },
+    BufLen {
+        dst: Reg,
+        buffer: u32,
+    },
+    GroupId {
+        dst: Reg,
+        dim: u8,
+    },
+    NumGroups {
+        dst: Reg,
+        dim: u8,
+    },
+    LocalId {
+        dst: Reg,
+        dim: u8,
+    },
+    GlobalId {
+        dst: Reg,
+        dim: u8,
+    },
+    Unary {
+        f: UnaryFn,
+        op: UnaryOp,
+        dst: Reg,
+        a: Reg,
+    },
+    Binary {
+        f: BinaryFn,
+        op: BinaryOp,
+        ty: DType,
+        dst: Reg,
+        a: Reg,
+        b: Reg,
+    },
+    Compare {
+        f: CompareFn,
+        op: CmpOp,
+        ty: DType,
+        dst: Reg,
+        a: Reg,
+        b: Reg,
+    },
+    MulAdd {
+        f: MulAddFn,
+        ty: DType,
+        dst: Reg,
+        a: Reg,
+        b: Reg,
+        c: Reg,
+    },
+    Select {
+        f: SelectFn,
+        dst: Reg,
+        cond: Reg,
+        a: Reg,
+        b: Reg,
+    },
+    Cast {
+        f: CastFn,
+        from: DType,
+        to: DType,
+        dst: Reg,
+        a: Reg,
+    },
+    Dot4 {
+        dst: Reg,
+        a: Reg,
+        b: Reg,
+        acc: Reg,
+        a_signed: bool,
+        b_signed: bool,
+    },
+    Unpack {
+        dst: Reg,
+        word: Reg,
+        index: Reg,
+        bits: u8,
+        signed: bool,
+    },
+    Load {
+        at: Target,
+        dst: Box<[Reg]>,
+    },
+    Store {
+        at: Target,
+        src: Box<[Reg]>,
+    },
     /// Reads a variable into a register of its own.
-    Get { dst: Reg, var: Reg },
+    Get {
+        dst: Reg,
+        var: Reg,
+    },
     /// Sets a variable; `dying` when nobody reads the value afterwards.
-    Set { var: Reg, a: Reg, dying: bool },
-    Atomic { at: Target, op: AtomicOp, dst: Option<Reg>, value: Reg, compare: Option<Reg> },
+    Set {
+        var: Reg,
+        a: Reg,
+        dying: bool,
+    },
+    Atomic {
+        at: Target,
+        op: AtomicOp,
+        dst: Option<Reg>,
+        value: Reg,
+        compare: Option<Reg>,
+    },
     Barrier,
-    GroupReduce { f: ReduceFn, op: ReduceOp, ty: DType, dst: Reg, a: Reg },
+    GroupReduce {
+        f: ReduceFn,
+        op: ReduceOp,
+        ty: DType,
+        dst: Reg,
+        a: Reg,
+    },
 }
 
 /// An instruction or a structure of them.

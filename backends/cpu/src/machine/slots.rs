@@ -168,14 +168,8 @@ impl Assign<'_> {
 }
 
 /// Assigns slots; returns bytes of an element per slot. Variables and the prologue's registers keep theirs.
-pub(crate) fn assign(
-    regs: &mut [RegInfo],
-    vars: &[(Reg, String)],
-    prologue: &[Inst],
-    body: &mut [Node],
-) -> Vec<u8> {
-    let mut live =
-        Liveness { at: 0, born: vec![u32::MAX; regs.len()], last: vec![0; regs.len()], loops: vec![] };
+pub(crate) fn assign(regs: &mut [RegInfo], vars: &[(Reg, String)], prologue: &[Inst], body: &mut [Node]) -> Vec<u8> {
+    let mut live = Liveness { at: 0, born: vec![u32::MAX; regs.len()], last: vec![0; regs.len()], loops: vec![] };
     let mut forever: Vec<Reg> = vars.iter().map(|v| v.0).collect();
     for inst in prologue {
         inst.code.visit(|_| (), |r| forever.push(r));
@@ -187,13 +181,8 @@ pub(crate) fn assign(
     for &r in &forever {
         live.last[r as usize] = u32::MAX;
     }
-    let mut assign = Assign {
-        regs,
-        live: &live,
-        pool: Pool { slots: vec![], free: HashMap::new() },
-        at: 0,
-        dying: HashMap::new(),
-    };
+    let mut assign =
+        Assign { regs, live: &live, pool: Pool { slots: vec![], free: HashMap::new() }, at: 0, dying: HashMap::new() };
     for r in forever {
         assign.give(r);
     }

@@ -18,9 +18,15 @@ macro_rules! float {
                     match op {
                         UnaryOp::Neg => map1::<$t, $t>(n, d, a, |x| -x),
                         UnaryOp::Abs => map1::<$t, $t>(n, d, a, |x| x.abs()),
-                        UnaryOp::Sign => {
-                            map1::<$t, $t>(n, d, a, |x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x })
-                        }
+                        UnaryOp::Sign => map1::<$t, $t>(n, d, a, |x| {
+                            if x > 0.0 {
+                                1.0
+                            } else if x < 0.0 {
+                                -1.0
+                            } else {
+                                x
+                            }
+                        }),
                         UnaryOp::Floor => map1::<$t, $t>(n, d, a, |x| x.floor()),
                         UnaryOp::Ceil => map1::<$t, $t>(n, d, a, |x| x.ceil()),
                         UnaryOp::Trunc => map1::<$t, $t>(n, d, a, |x| x.trunc()),

@@ -1,0 +1,187 @@
+//! A matrix product with elementwise operations behind it.
+//!
+//! Results go straight to the output when that is f32 with adjacent columns; otherwise the product is computed in the workspace and the
+//! epilogue carries it over.
+
+use super::{
+    Elements, attention::matrices, elements, elements_mut, epilogue::Epilogue, four, linalg_error,
+    packed::PackedWeights, refuse,
+};
+use crate::{
+    linalg::{Element, LinalgError, Matrices, MatricesMut, PackedB, Tile, matmul_at, matmul_packed},
+    memory::Slice,
+    vmath::Level,
+};
+use anychip_hal::{
+    DType, Error, Result,
+    op::{Graph, TensorSpec},
+};
+use half::{bf16, f16};
+
+pub(super) struct MatMul {
+    level: Level,
+    a: TensorSpec,
+    b: TensorSpec,
+    out: TensorSpec,
+    /// The product's shape, as `[outer, inner, rows, cols]`.
+    shape: [usize; 4],
+    epilogue: Epilogue,
+    /// The product can be written where the result goes.
+    direct: bool,
+    packed: PackedWeights,
+}
+
+fn float(d: DType) -> bool {
+    matches!(d, DType::F32 | DType::F16 | DType::BF16)
+}
+
+impl MatMul {
+    pub fn prepare(graph: &Graph, result: usize, out: &TensorSpec, level: Level) -> Result<MatMul> {
+        let (a, b) = (graph.inputs[0].clone(), graph.inputs[1].clone());
+        if !float(a.dtype) || !float(b.dtype) || !float(out.dtype) {
+            return Err(refuse(graph, format!("matmul as a whole is for f32, f16 and bf16, this is {}", a.dtype)));
+        }
+        let (Some(_), Some(_), Some((shape, strides))) = (four(&a), four(&b), four(out)) else {
+            return Err(refuse(graph, "operands are not of rank 2 to 4"));
+        };
+        if graph.nodes[0].shape != out.shape {
+            return Err(refuse(graph, "the output has another shape than the product"));
+        }
+        let epilogue = Epilogue::prepare(graph, result, level)?;
+        let direct = out.dtype == DType::F32 && (strides[3] == 1 || shape[3] == 1) && apart(shape, strides);
+        Ok(MatMul { level, a, b, out: out.clone(), shape, epilogue, direct, packed: PackedWeights::default() })
+    }
+
+    pub fn workspace(&self) -> u64 {
+        if self.direct { 0 } else { self.shape.iter().product::<usize>() as u64 * 4 }
+    }
+
+    pub fn run(&self, inputs: &[Slice], out: &Slice, workspace: Option<&Slice>) -> Result<()> {
+        let epilogue = self.epilogue.bind(inputs)?;
+        let apply = |tile: &mut Tile<'_>| epilogue.on_tile(tile);
+        if self.direct {
+            let (_, strides) = four(&self.out).ok_or_else(|| Error::invalid("matmul on cpu: rank"))?;
+            let data = elements_mut::<f32>(out, self.out.offset)?;
+            let mut to = MatricesMut::new(data, self.shape, [strides[0], strides[1], strides[2]])
+                .map_err(|e| linalg_error("matmul", &e))?;
+            let fused: Option<&(dyn Fn(&mut Tile<'_>) + Sync)> = if epilogue.is_empty() { None } else { Some(&apply) };
+            return self.multiply(inputs, &mut to, fused);
+        }
+        let space = workspace.ok_or_else(|| Error::invalid("matmul on cpu: no workspace was bound"))?;
+        let data = elements_mut::<f32>(space, 0)?;
+        let [_, inner, rows, cols] = self.shape;
+        let mut to = MatricesMut::new(data, self.shape, [inner * rows * cols, rows * cols, cols])
+            .map_err(|e| linalg_error("matmul", &e))?;
+        let target = Target::new(&self.out, self.shape, out)?;
+        let carry = |tile: &mut Tile<'_>| {
+            epilogue.on_tile(tile);
+            target.store(tile);
+        };
+        self.multiply(inputs, &mut to, Some(&carry))
+    }
+
+    fn multiply(
+        &self,
+        inputs: &[Slice],
+        to: &mut MatricesMut<'_, f32>,
+        epilogue: Option<&(dyn Fn(&mut Tile<'_>) + Sync)>,
+    ) -> Result<()> {
+        match elements(&inputs[0], self.a.dtype, self.a.offset)? {
+            Elements::F32(a) => self.with_a(&matrices("matmul", &self.a, a)?, inputs, to, epilogue),
+            Elements::F16(a) => self.with_a(&matrices("matmul", &self.a, a)?, inputs, to, epilogue),
+            Elements::BF16(a) => self.with_a(&matrices("matmul", &self.a, a)?, inputs, to, epilogue),
+            Elements::Bool(_) => Err(Error::invalid("matmul on cpu: operands are floats")),
+        }
+    }
+
+    fn with_a<A: Element>(
+        &self,
+        a: &Matrices<'_, A>,
+        inputs: &[Slice],
+        to: &mut MatricesMut<'_, f32>,
+        epilogue: Option<&(dyn Fn(&mut Tile<'_>) + Sync)>,
+    ) -> Result<()> {
+        let failed = |e: LinalgError| linalg_error("matmul", &e);
+        let right = elements(&inputs[1], self.b.dtype, self.b.offset)?;
+        if self.b.constant {
+            let packed = self.packed.get(&inputs[1], || {
+                match right {
+                    Elements::F32(b) => PackedB::for_level(self.level, &matrices("matmul", &self.b, b)?),
+                    Elements::F16(b) => PackedB::for_level(self.level, &matrices("matmul", &self.b, b)?),
+                    Elements::BF16(b) => PackedB::for_level(self.level, &matrices("matmul", &self.b, b)?),
+                    Elements::Bool(_) => return Err(Error::invalid("matmul on cpu: operands are floats")),
+                }
+                .map_err(failed)
+            })?;
+            return matmul_packed(a, &packed, to, epilogue).map_err(failed);
+        }
+        match right {
+            Elements::F32(b) => matmul_at(self.level, a, &matrices("matmul", &self.b, b)?, to, epilogue),
+            Elements::F16(b) => matmul_at(self.level, a, &matrices("matmul", &self.b, b)?, to, epilogue),
+            Elements::BF16(b) => matmul_at(self.level, a, &matrices("matmul", &self.b, b)?, to, epilogue),
+            Elements::Bool(_) => return Err(Error::invalid("matmul on cpu: operands are floats")),
+        }
+        .map_err(failed)
+    }
+}
+
+/// No two elements in one place.
+fn apart(shape: [usize; 4], strides: [usize; 4]) -> bool {
+    let mut dims: Vec<(usize, usize)> = strides.into_iter().zip(shape).filter(|&(_, n)| n > 1).collect();
+    dims.sort_unstable();
+    let mut span = 1;
+    dims.iter().all(|&(stride, n)| {
+        let ok = stride >= span;
+        span += (n - 1) * stride;
+        ok
+    })
+}
+
+/// Where results go when the product cannot be written there itself.
+struct Target {
+    at: *mut u8,
+    dtype: DType,
+    strides: [usize; 4],
+}
+
+// SAFETY: tiles are disjoint and so are the places of different elements (checked in `new`).
+unsafe impl Sync for Target {}
+
+impl Target {
+    fn new(spec: &TensorSpec, shape: [usize; 4], out: &Slice) -> Result<Target> {
+        let (_, strides) = four(spec).ok_or_else(|| Error::invalid("matmul on cpu: rank"))?;
+        let last: usize = shape.iter().zip(strides).map(|(&n, s)| n.saturating_sub(1) * s).sum();
+        let needs = (spec.offset + last + 1) * spec.dtype.size();
+        if needs > out.bytes || !apart(shape, strides) {
+            return Err(Error::invalid(format!(
+                "matmul on cpu: the output of shape {shape:?} with strides {strides:?} takes {needs} bytes of {} and must not \
+                 overlap itself",
+                out.bytes
+            )));
+        }
+        let at = out.ptr().wrapping_add(spec.offset * spec.dtype.size());
+        if !(at as usize).is_multiple_of(spec.dtype.size()) {
+            return Err(Error::invalid("matmul on cpu: the output is not aligned to its elements"));
+        }
+        Ok(Target { at, dtype: spec.dtype, strides })
+    }
+
+    fn store(&self, tile: &mut Tile<'_>) {
+        let [outer, inner] = tile.batch;
+        let [so, si, sr, sc] = self.strides;
+        for i in 0..tile.rows {
+            let first = outer * so + inner * si + (tile.row0 + i) * sr + tile.col0 * sc;
+            for (c, &x) in tile.row(i).iter().enumerate() {
+                let at = first + c * sc;
+                // SAFETY: inside the output (`new`), and this element's place alone.
+                unsafe {
+                    match self.dtype {
+                        DType::F16 => *(self.at as *mut f16).add(at) = f16::from_f32(x),
+                        DType::BF16 => *(self.at as *mut bf16).add(at) = bf16::from_f32(x),
+                        _ => *(self.at as *mut f32).add(at) = x,
+                    }
+                }
+            }
+        }
+    }
+}
