@@ -12,7 +12,10 @@ use anychip_hal::{
     device::{Buffer, Device, Pending, Slice, Step},
 };
 use rustc_hash::FxHashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::{
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    time::Duration,
+};
 
 /// Plans kept; beyond this the cache starts afresh.
 const PLANS: usize = 512;
@@ -78,6 +81,8 @@ struct Run<'a> {
     queued: Vec<Step>,
     queued_for: usize,
     last: Vec<Option<Pending>>,
+    /// Every submission, where times are asked for.
+    timed: Option<Vec<Pending>>,
 }
 
 impl Run<'_> {
@@ -86,7 +91,11 @@ impl Run<'_> {
             return Ok(());
         }
         let steps = std::mem::take(&mut self.queued);
-        self.last[self.queued_for] = Some(self.chain[self.queued_for].submit(&steps)?);
+        let device = &self.chain[self.queued_for];
+        match &mut self.timed {
+            None => self.last[self.queued_for] = Some(device.submit(&steps)?),
+            Some(timed) => timed.push(device.submit_profiled(&steps)?),
+        }
         Ok(())
     }
 
@@ -134,8 +143,9 @@ impl Run<'_> {
     }
 }
 
-/// Runs a plan on leaves; the outputs' buffers and devices, and what is under way.
-fn execute(plan: &Plan, chain: &[Device], leaves: &[Node]) -> Result<(Vec<Placed>, Vec<Pending>)> {
+/// Runs a plan on leaves; the outputs' buffers and devices, and what is under way: the last submission to each device, or all
+/// of them, with times asked for.
+fn execute(plan: &Plan, chain: &[Device], leaves: &[Node], profile: bool) -> Result<(Vec<Placed>, Vec<Pending>)> {
     let mut run = Run {
         plan,
         chain,
@@ -145,6 +155,7 @@ fn execute(plan: &Plan, chain: &[Device], leaves: &[Node]) -> Result<(Vec<Placed
         queued: vec![],
         queued_for: 0,
         last: chain.iter().map(|_| None).collect(),
+        timed: profile.then(Vec::new),
     };
     for l in &plan.launches {
         if l.device != run.queued_for {
@@ -176,7 +187,8 @@ fn execute(plan: &Plan, chain: &[Device], leaves: &[Node]) -> Result<(Vec<Placed
             Ok(Placed { device: chain[device].clone(), buffer: run.buffer(v, device)? })
         })
         .collect::<Result<Vec<_>>>()?;
-    Ok((outputs, run.last.into_iter().flatten().collect()))
+    let under_way = run.timed.unwrap_or_else(|| run.last.into_iter().flatten().collect());
+    Ok((outputs, under_way))
 }
 
 /// Computes nodes. The first device of the chain that can do a piece of work does it; the device is not waited for.
@@ -208,7 +220,7 @@ pub fn realize(nodes: &[Node], chain: &[Device]) -> Result<()> {
 fn realize_once(pending: &[Node], chain: &[Device]) -> Result<()> {
     let s = Snapshot::take(pending, &[]);
     let plan = planned(&s, chain)?;
-    let (outputs, under_way) = execute(&plan, chain, &s.leaves)?;
+    let (outputs, under_way) = execute(&plan, chain, &s.leaves, false)?;
     if chain.len() > 1 {
         // The next device can take over only while the history is there.
         under_way.iter().try_for_each(Pending::wait)?;
@@ -297,6 +309,21 @@ impl Program {
     /// # Errors
     /// `ShapeMismatch` or `DTypeMismatch` that names the input.
     pub fn run(&self, inputs: &[Node]) -> Result<Vec<Node>> {
+        Ok(self.start(inputs, false)?.0)
+    }
+
+    /// Runs, waits, and gives the time that the devices' own clocks saw; `None` where a device has no clock.
+    pub fn run_timed(&self, inputs: &[Node]) -> Result<(Vec<Node>, Option<Duration>)> {
+        let (outputs, under_way) = self.start(inputs, true)?;
+        let mut nanos = 0u64;
+        for pending in &under_way {
+            nanos += pending.spans()?.iter().flatten().map(|s| s.end.saturating_sub(s.begin)).sum::<u64>();
+        }
+        let clocked = self.chain.iter().all(|d| d.info().clock.is_some());
+        Ok((outputs, clocked.then(|| Duration::from_nanos(nanos))))
+    }
+
+    fn start(&self, inputs: &[Node], profile: bool) -> Result<(Vec<Node>, Vec<Pending>)> {
         if inputs.len() != self.inputs.len() {
             return Err(Error::invalid(format!("program: takes {} inputs, got {}", self.inputs.len(), inputs.len())));
         }
@@ -316,12 +343,13 @@ impl Program {
         }
         realize(inputs, &self.chain)?;
         let leaves: Vec<Node> = inputs.iter().chain(&self.leaves).cloned().collect();
-        let (outputs, _) = execute(&self.plan, &self.chain, &leaves)?;
-        outputs
+        let (outputs, under_way) = execute(&self.plan, &self.chain, &leaves, profile)?;
+        let nodes = outputs
             .into_iter()
             .zip(&self.outputs)
             .map(|(p, (dtype, shape))| Node::on_device(&p.device, p.buffer, *dtype, shape))
-            .collect()
+            .collect::<Result<_>>()?;
+        Ok((nodes, under_way))
     }
 
     /// What a run does: a line per launch, what was fused, memory.
