@@ -4,7 +4,7 @@ mod common;
 
 use anychip_cpu::{CpuDriver, vmath::Level};
 use anychip_hal::{
-    Command, DType, Driver, Error, Memory, Module, Range, RawBuffer, RawDevice, RawProgram, Submission, Ticket, Work,
+    Command, DType, Driver, Error, Memory, Module, Range, RawBuffer, RawProgram, Submission, Ticket, Work,
     ir::{Access, Builder, Builtin, Kernel, Place},
 };
 use common::*;
