@@ -72,8 +72,14 @@ pub fn error(device: &str, call: &str, code: i32, bytes: u64) -> Error {
             Error::OutOfMemory { device: device.into(), asked: bytes, why: format!("{call} says {}", words(c)) }
         }
         // CL_DEVICE_NOT_AVAILABLE; NVIDIA's code after an illegal access.
-        -2 | -9999 => Error::DeviceLost { device: device.into(), why: format!("{call} says {}", words(code)), restart: false },
-        _ => Error::Backend { backend: crate::NAME.into(), code: code as i64, message: format!("{call}: {}", words(code)) },
+        -2 | -9999 => {
+            Error::DeviceLost { device: device.into(), why: format!("{call} says {}", words(code)), restart: false }
+        }
+        _ => Error::Backend {
+            backend: crate::NAME.into(),
+            code: code as i64,
+            message: format!("{call}: {}", words(code)),
+        },
     }
 }
 

@@ -8,8 +8,8 @@ use crate::{
     queue::{QUEUES, Queue},
 };
 use anychip_hal::{
-    Completion, DeviceInfo, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawProgram, Result, Submission, Ticket,
-    render::c::Dialect,
+    Completion, DeviceInfo, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawProgram, Result, Submission,
+    Ticket, render::c::Dialect,
 };
 use opencl3::{command_queue as clq, context::Context, types::cl_device_id};
 use std::{
@@ -165,7 +165,8 @@ impl RawDevice for Device {
             return Ok(());
         }
         let (q, p) = (self.transfers.0, from.as_ptr().cast());
-        let done = unsafe { clq::enqueue_write_buffer(q, b.whole.0, 1, at as usize, from.len(), p, 0, std::ptr::null()) };
+        let done =
+            unsafe { clq::enqueue_write_buffer(q, b.whole.0, 1, at as usize, from.len(), p, 0, std::ptr::null()) };
         self.note(done.named(&self.info.id, "clEnqueueWriteBuffer").map(|e| drop(cl::Event(e))))
     }
 
@@ -183,9 +184,10 @@ impl RawDevice for Device {
         self.alive()?;
         match module {
             Module::Kernel(k) => self.note(self.compile(k, cached)),
-            Module::Graph(g) => {
-                Err(Error::unsupported(format!("graph {} on {}", g.name, self.info.id), "this device takes kernels only"))
-            }
+            Module::Graph(g) => Err(Error::unsupported(
+                format!("graph {} on {}", g.name, self.info.id),
+                "this device takes kernels only",
+            )),
         }
     }
 

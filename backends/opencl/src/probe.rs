@@ -186,7 +186,7 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
 
     let clock = ask
         .number(CL_DEVICE_PROFILING_TIMER_RESOLUTION)
-        .filter(|_| !quirks::applies(quirks::Effect::NoClock, &driver, &driver_version))
+        .filter(|_| !quirks::applies(quirks::Effect::NoClock, &identity))
         .map(|ns| Clock { resolution_ns: ns.max(1) });
 
     let info = DeviceInfo {

@@ -1,6 +1,10 @@
 //! From a kernel to something that can be launched: printed, compiled or taken from an earlier binary.
 
-use crate::{cl, device::Device};
+use crate::{
+    cl,
+    device::Device,
+    quirks::{self, Effect},
+};
 use anychip_hal::{Error, Loaded, RawProgram, Result, contract::Resources, ir, ir::ParamKind, render};
 use opencl3::{kernel as clk, program as clp};
 use std::{
@@ -54,7 +58,10 @@ impl Device {
                 (program, cl::Kernel(object))
             }
         };
-        let most = self.kernel_number(&object, clk::CL_KERNEL_WORK_GROUP_SIZE);
+        let most = match quirks::applies(Effect::NoKernelLimit, &self.info.identity) {
+            true => None,
+            false => self.kernel_number(&object, clk::CL_KERNEL_WORK_GROUP_SIZE),
+        };
         if most.is_some_and(|n| n < kernel.lanes() as u64) {
             return Err(Error::unsupported(
                 format!("kernel {} with {} lanes a workgroup on {}", kernel.name, kernel.lanes(), self.info.id),

@@ -80,14 +80,15 @@ impl Device {
         // Held until everything is queued: the order of tickets is the order of the queue.
         let mut state = lock(&queue.state);
         let done = self.put(queue, commands, &before, work.profile && self.info.clock.is_some());
-        let (end, profiled) = match done.and_then(|d| clq::flush(queue.raw.0).named(&self.info.id, "clFlush").map(|()| d)) {
-            Ok(d) => d,
-            Err(e) => {
-                // Some of it may be under way; the caller will take its buffers back.
-                let _ = clq::finish(queue.raw.0);
-                return Err(e);
-            }
-        };
+        let (end, profiled) =
+            match done.and_then(|d| clq::flush(queue.raw.0).named(&self.info.id, "clFlush").map(|()| d)) {
+                Ok(d) => d,
+                Err(e) => {
+                    // Some of it may be under way; the caller will take its buffers back.
+                    let _ = clq::finish(queue.raw.0);
+                    return Err(e);
+                }
+            };
         state.last += 1;
         let value = state.last;
         state.pending.push_back(Pending { value, end: Arc::new(end), profiled });
@@ -183,7 +184,9 @@ impl Device {
                     let range = next.next().expect("as many bindings as buffer parameters, checked above");
                     let (mem, part) = self.range(range)?.bind(range.offset, id)?;
                     parts.extend(part);
-                    unsafe { opencl3::kernel::set_kernel_arg(kernel.0, n as u32, size_of_val(&mem), (&raw const mem).cast()) }
+                    unsafe {
+                        opencl3::kernel::set_kernel_arg(kernel.0, n as u32, size_of_val(&mem), (&raw const mem).cast())
+                    }
                 }
                 Arg::Scalar { offset, bytes } => {
                     let at = &scalars[*offset..offset + bytes];

@@ -31,7 +31,13 @@ pub fn devices(test: &str) -> Vec<Device> {
 }
 
 /// Runs a kernel over `items` lanes, rounded up to whole workgroups. `buffers` are uploaded, and read back afterwards.
-pub fn run(device: &Device, kernel: &Kernel, items: u64, buffers: &mut [Vec<u8>], scalars: &[ScalarArg]) -> Result<(), Error> {
+pub fn run(
+    device: &Device,
+    kernel: &Kernel,
+    items: u64,
+    buffers: &mut [Vec<u8>],
+    scalars: &[ScalarArg],
+) -> Result<(), Error> {
     let program = device.kernel(kernel, Checks::On)?;
     let held = buffers.iter().map(|b| device.alloc_from(b)).collect::<Result<Vec<_>, _>>()?;
     let launch = Step::Launch {

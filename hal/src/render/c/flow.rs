@@ -91,12 +91,15 @@ impl Printer<'_> {
                 if uses.reads == 0 && op.is_pure() {
                     return Ok(());
                 }
-                if let Op::Const(bits) = op {
-                    self.known[out.at()] = Some(*bits);
+                if let Some(bits) = self.fold(op, ty) {
+                    self.known[out.at()] = Some(bits);
+                    let s = self.shape(ty);
+                    self.text[out.at()] = super::number::literal(s.d, s.name, bits);
+                    return Ok(());
                 }
                 let text = self.expression(op, ty, !uses.computed)?;
                 let here = uses.reads == 1 && uses.read == uses.defined && !uses.header && text.len() <= MAX_INLINE;
-                if here || matches!(op, Op::Const(_)) {
+                if here || matches!(op, Op::Const(_) | Op::Scalar(_)) {
                     self.text[out.at()] = text;
                 } else {
                     self.name(out, &text)?;
@@ -164,6 +167,33 @@ impl Printer<'_> {
         Ok(())
     }
 
+    /// The number that integer arithmetic of known numbers gives: a written-out loop's indices become literals.
+    fn fold(&self, op: &Op, ty: Type) -> Option<u64> {
+        if ty.lanes() != 1 || !ty.elem()?.is_int() {
+            return None;
+        }
+        let d = self.shape(ty).d;
+        let mask = u64::MAX >> (64 - 8 * d.size());
+        let signed = |bits: u64| value(d, bits & mask);
+        let bits = match op {
+            Op::Const(bits) => *bits,
+            Op::Binary(op, a, b) => {
+                let (a, b) = (self.known(*a)?, self.known(*b)?);
+                match op {
+                    BinaryOp::Add => a.wrapping_add(b),
+                    BinaryOp::Sub => a.wrapping_sub(b),
+                    BinaryOp::Mul => a.wrapping_mul(b),
+                    BinaryOp::Min if signed(a) <= signed(b) => a,
+                    BinaryOp::Max if signed(a) >= signed(b) => a,
+                    BinaryOp::Min | BinaryOp::Max => b,
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        };
+        Some(bits & mask)
+    }
+
     fn known(&self, v: Value) -> Option<u64> {
         self.known[v.at()]
     }
@@ -182,18 +212,20 @@ fn unsigned_of(d: DType, x: &str) -> String {
     }
 }
 
+/// A bit pattern as a number.
+fn value(d: DType, bits: u64) -> i128 {
+    match d {
+        DType::I8 => bits as i8 as i128,
+        DType::I16 => bits as i16 as i128,
+        DType::I32 => bits as i32 as i128,
+        DType::I64 => bits as i64 as i128,
+        _ => bits as i128,
+    }
+}
+
 /// The values of a loop's variable, if there are few; as bit patterns.
 fn rounds(d: DType, start: u64, end: u64, step: u64) -> Option<Vec<u64>> {
-    let value = |bits: u64| -> i128 {
-        match d {
-            DType::I8 => bits as i8 as i128,
-            DType::I16 => bits as i16 as i128,
-            DType::I32 => bits as i32 as i128,
-            DType::I64 => bits as i64 as i128,
-            _ => bits as i128,
-        }
-    };
-    let (mut i, end, step) = (value(start), value(end), value(step).max(1));
+    let (mut i, end, step) = (value(d, start), value(d, end), value(d, step).max(1));
     let mut all = vec![];
     while i < end {
         if all.len() as u64 == MAX_UNROLL {
