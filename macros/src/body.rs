@@ -17,6 +17,11 @@ pub fn own(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }
 
+/// The same, for messages about its value to point to `place`.
+fn own_at(name: &str, place: Span) -> Ident {
+    Ident::new(name, Span::mixed_site().located_at(place))
+}
+
 /// `tokens` as an expression of type `ty`.
 pub fn typed(ty: &Type, tokens: TokenStream) -> TokenStream {
     match ty {
@@ -70,6 +75,11 @@ fn statements(stmts: &[Stmt], scope: &mut Scope) -> Result<Vec<TokenStream>> {
             Some(by) => refuse::at(stmt, format!("this is never reached: `{by}` stands before it")),
             None => statement(stmt, scope),
         };
+        left = match left {
+            // Said once; what follows is still looked at.
+            Some(_) => None,
+            None => leaves(stmt),
+        };
         match result {
             Ok(tokens) => done.push(tokens),
             Err(e) => match &mut errors {
@@ -77,22 +87,28 @@ fn statements(stmts: &[Stmt], scope: &mut Scope) -> Result<Vec<TokenStream>> {
                 None => errors = Some(e),
             },
         }
-        left = left.or(match stmt {
-            Stmt::Expr(Expr::Break(_), _) => Some("break"),
-            Stmt::Expr(Expr::Continue(_), _) => Some("continue"),
-            Stmt::Expr(Expr::Return(_), _) => Some("return"),
-            _ => None,
-        });
     }
     errors.map_or(Ok(done), Err)
+}
+
+/// The word by which a statement leaves its block.
+fn leaves(stmt: &Stmt) -> Option<&'static str> {
+    match stmt {
+        Stmt::Expr(Expr::Break(_), _) => Some("break"),
+        Stmt::Expr(Expr::Continue(_), _) => Some("continue"),
+        Stmt::Expr(Expr::Return(_), _) => Some("return"),
+        _ => None,
+    }
 }
 
 fn statement(stmt: &Stmt, scope: &mut Scope) -> Result<TokenStream> {
     match stmt {
         Stmt::Local(local) => binding(local, scope),
         Stmt::Item(Item::Const(_) | Item::Use(_)) => Ok(quote!(#stmt)),
-        Stmt::Item(item) => refuse::at(item, "items stand outside of the kernel; only `const` and `use` may stand here"),
-        Stmt::Macro(m) => refuse::at(&m.mac.path, refuse::why(&Expr::Macro(syn::ExprMacro { attrs: vec![], mac: m.mac.clone() }))),
+        Stmt::Item(item) => {
+            refuse::at(item, "items stand outside of the kernel; only `const` and `use` may stand here")
+        }
+        Stmt::Macro(m) => refuse::form(&Expr::Macro(syn::ExprMacro { attrs: vec![], mac: m.mac.clone() })),
         Stmt::Expr(e, _) => {
             let mut e = e.clone();
             if let Some(attributes) = statement_attributes(&mut e)
@@ -308,7 +324,9 @@ pub fn host_branches(e: &Expr, wanted: bool, ty: Option<&Type>, scope: &mut Scop
                 bind_conditions(cond, scope);
                 let then = branch(&i.then_branch, scope)?;
                 let otherwise = match &i.else_branch {
-                    None if wanted => return refuse::at(&i.if_token, "a value is expected here: this `if` needs an `else`"),
+                    None if wanted => {
+                        return refuse::at(&i.if_token, "a value is expected here: this `if` needs an `else`");
+                    }
                     None => quote!(),
                     Some((_, other)) => match &**other {
                         Expr::Block(b) => {
@@ -369,7 +387,7 @@ fn expression(e: &Expr, scope: &mut Scope) -> Result<TokenStream> {
                 bind_chip(pat, scope)?;
                 scope.within(Frame::ChipLoop, |scope| block_statements(&f.body, scope))
             })?;
-            let steps = own("steps");
+            let steps = own_at("steps", f.expr.span());
             Ok(quote_spanned!(f.for_token.span=> {
                 let #steps = #iter;
                 let #pat = __anychip::begin_loop(#steps);
@@ -400,7 +418,10 @@ fn expression(e: &Expr, scope: &mut Scope) -> Result<TokenStream> {
         }
         Expr::Break(b) => {
             if let Some(value) = &b.expr {
-                return refuse::at(value, "`break` with a value is not part of the kernel language: set a `let mut` before it");
+                return refuse::at(
+                    value,
+                    "`break` with a value is not part of the kernel language: set a `let mut` before it",
+                );
             }
             leave(e, "break", b.label.as_ref(), scope)?;
             Ok(quote_spanned!(b.break_token.span=> __anychip::break_loop();))
@@ -423,12 +444,12 @@ fn expression(e: &Expr, scope: &mut Scope) -> Result<TokenStream> {
         }
         Expr::Assign(a) => {
             let to = value(&a.right, scope)?;
-            assign(&a.left, a.eq_token.span, scope, |_| Ok(to))
+            assign(&a.left, a.eq_token.span, scope, New::Value(to))
         }
         Expr::Binary(b) if binary_of_assignment(&b.op).is_some() => {
             let op = binary_of_assignment(&b.op).unwrap_or(b.op);
             let right = value(&b.right, scope)?;
-            assign(&b.left, op.span(), scope, |old| Ok(quote!(#old #op #right)))
+            assign(&b.left, op.span(), scope, New::Of(op, right))
         }
         Expr::Block(b) if b.label.is_none() => {
             let body = block_statements(&b.block, scope)?;
@@ -481,23 +502,30 @@ fn binary_of_assignment(op: &BinOp) -> Option<BinOp> {
     })
 }
 
-/// `target = new(old)`; an index is computed once.
-fn assign(
-    target: &Expr,
-    span: Span,
-    scope: &mut Scope,
-    new: impl FnOnce(TokenStream) -> Result<TokenStream>,
-) -> Result<TokenStream> {
+/// What is assigned.
+enum New {
+    /// `= value`
+    Value(TokenStream),
+    /// `+= value` and its like: the old value, the operator, the right side.
+    Of(BinOp, TokenStream),
+}
+
+/// `target = new`; an index is computed once.
+fn assign(target: &Expr, span: Span, scope: &mut Scope, new: New) -> Result<TokenStream> {
     if let Some(name) = plain_name(target) {
         return match scope.lookup(name) {
             Some(Name::Variable) => {
-                let new = new(quote_spanned!(name.span()=> #name.get()))?;
+                let new = match new {
+                    New::Value(new) => new,
+                    New::Of(op, right) => quote_spanned!(name.span()=> #name.get() #op (#right)),
+                };
                 Ok(quote_spanned!(span=> #name.set(#new);))
             }
             Some(Name::Chip) => refuse::at(name, format!("`{name}` is set once: declare it `let mut {name}: …`")),
-            Some(Name::Host) => {
-                refuse::at(name, format!("`{name}` is of the host: mark the assignment `#[host]`, it happens while the kernel is built"))
-            }
+            Some(Name::Host) => refuse::at(
+                name,
+                format!("`{name}` is of the host: mark the assignment `#[host]`, it happens while the kernel is built"),
+            ),
             None => refuse::at(name, format!("`{name}` is not a variable of this kernel")),
         };
     }
@@ -505,12 +533,18 @@ fn assign(
         Expr::Paren(p) => assign(&p.expr, span, scope, new),
         Expr::Index(i) => {
             let (place, index) = (argument(&i.expr, scope)?, argument(&i.index, scope)?);
-            let at = own("at");
-            let new = new(quote_spanned!(i.bracket_token.span.join()=> __anychip::load(#place, #at)))?;
-            Ok(quote_spanned!(span=> {
-                let #at = #index;
-                __anychip::store(#place, #at, #new);
-            }))
+            match new {
+                New::Value(new) => Ok(quote_spanned!(span=> __anychip::store(#place, #index, #new);)),
+                New::Of(op, right) => {
+                    let at = own_at("at", i.index.span());
+                    let place_span = i.expr.span();
+                    let old = quote_spanned!(place_span=> __anychip::load(#place, #at));
+                    Ok(quote_spanned!(span=> {
+                        let #at = #index;
+                        __anychip::store(#place, #at, #old #op (#right));
+                    }))
+                }
+            }
         }
         other => refuse::at(other, "this cannot be assigned: a `let mut` and an element `place[i]` can"),
     }

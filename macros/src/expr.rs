@@ -49,9 +49,7 @@ fn made(e: &Expr, scope: &Scope) -> Made {
         Expr::Cast(e) if made(&e.expr, scope) == Made::Host => Made::Host,
         Expr::Reference(e) if made(&e.expr, scope) == Made::Host => Made::Host,
         Expr::Index(e) if made(&e.expr, scope) == Made::Host => Made::Host.and(made(&e.index, scope)),
-        Expr::MethodCall(e) if made(&e.receiver, scope) == Made::Host => {
-            Made::Host.and(all(&mut e.args.iter()))
-        }
+        Expr::MethodCall(e) if made(&e.receiver, scope) == Made::Host => Made::Host.and(all(&mut e.args.iter())),
         _ => Made::Chip,
     }
 }
@@ -71,7 +69,7 @@ pub fn argument(e: &Expr, scope: &mut Scope) -> Result<TokenStream> {
 /// A condition.
 pub fn condition(e: &Expr, scope: &mut Scope) -> Result<TokenStream> {
     match e {
-        Expr::Let(_) => refuse::at(e, refuse::why(e)),
+        Expr::Let(_) => refuse::form(e),
         e => argument(e, scope),
     }
 }
@@ -101,9 +99,7 @@ pub fn value_as(e: &Expr, ty: Option<&Type>, scope: &mut Scope) -> Result<TokenS
     match e {
         Expr::Lit(l) => literal(&l.lit),
         Expr::Path(p) => match p.path.get_ident() {
-            Some(name) if scope.lookup(name) == Some(Name::Variable) => {
-                Ok(quote_spanned!(name.span()=> #name.get()))
-            }
+            Some(name) if scope.lookup(name) == Some(Name::Variable) => Ok(quote_spanned!(name.span()=> #name.get())),
             _ => Ok(quote!(#e)),
         },
         Expr::Paren(p) => {
@@ -116,7 +112,7 @@ pub fn value_as(e: &Expr, ty: Option<&Type>, scope: &mut Scope) -> Result<TokenS
             match u.op {
                 UnOp::Neg(op) => Ok(quote!(#op #of)),
                 UnOp::Not(op) => Ok(quote!(#op #of)),
-                _ => refuse::at(e, refuse::why(e)),
+                _ => refuse::form(e),
             }
         }
         Expr::Binary(b) => binary(b, scope),
@@ -144,10 +140,10 @@ pub fn value_as(e: &Expr, ty: Option<&Type>, scope: &mut Scope) -> Result<TokenS
         Expr::Break(_) | Expr::Continue(_) | Expr::Return(_) => {
             refuse::at(e, "this stands as a statement of its own in a kernel: `if cond { break; }`")
         }
-        Expr::ForLoop(_) | Expr::While(_) | Expr::Loop(_) => {
-            refuse::at(e, "a loop has no value in a kernel: set a `let mut` in it")
-        }
-        other => refuse::at(other, refuse::why(other)),
+        Expr::ForLoop(f) => refuse::at(&f.for_token, NO_LOOP_VALUE),
+        Expr::While(w) => refuse::at(&w.while_token, NO_LOOP_VALUE),
+        Expr::Loop(l) => refuse::at(&l.loop_token, NO_LOOP_VALUE),
+        other => refuse::form(other),
     }
 }
 
@@ -233,8 +229,16 @@ fn binary(b: &syn::ExprBinary, scope: &mut Scope) -> Result<TokenStream> {
             let compare = syn::Ident::new(compare, span);
             Ok(quote_spanned!(span=> __anychip::#compare(#left, #right)))
         }
-        BinOp::Add(_) | BinOp::Sub(_) | BinOp::Mul(_) | BinOp::Div(_) | BinOp::Rem(_) | BinOp::BitAnd(_)
-        | BinOp::BitOr(_) | BinOp::BitXor(_) | BinOp::Shl(_) | BinOp::Shr(_) => {
+        BinOp::Add(_)
+        | BinOp::Sub(_)
+        | BinOp::Mul(_)
+        | BinOp::Div(_)
+        | BinOp::Rem(_)
+        | BinOp::BitAnd(_)
+        | BinOp::BitOr(_)
+        | BinOp::BitXor(_)
+        | BinOp::Shl(_)
+        | BinOp::Shr(_) => {
             let (left, right) = (value(&b.left, scope)?, value(&b.right, scope)?);
             let op = &b.op;
             Ok(quote!(#left #op #right))
@@ -243,12 +247,17 @@ fn binary(b: &syn::ExprBinary, scope: &mut Scope) -> Result<TokenStream> {
     }
 }
 
+const NO_LOOP_VALUE: &str = "a loop has no value in a kernel: set a `let mut` in it";
+
 /// Functions that every number type has; some Rust types have their own of the same name.
 const OF_NUMBERS: [&str; 5] = ["from_f32", "from_i32", "from_u32", "lowest", "highest"];
 
 fn call(c: &syn::ExprCall, scope: &mut Scope) -> Result<TokenStream> {
     let Expr::Path(function) = &*c.func else {
-        return refuse::at(&c.func, "what is called in a kernel is a name: a function of the language or a `#[device] fn`");
+        return refuse::at(
+            &c.func,
+            "what is called in a kernel is a name: a function of the language or a `#[device] fn`",
+        );
     };
     if let Some(name) = function.path.get_ident()
         && let Some(Name::Chip | Name::Variable) = scope.lookup(name)

@@ -1,14 +1,25 @@
 //! What the language does not have, and what to write instead.
 
-use syn::{Error, Expr, Result, spanned::Spanned};
+use quote::ToTokens;
+use syn::{Error, Expr, Result};
 
-/// An error at a piece of the author's code.
-pub fn at<T>(what: &impl Spanned, why: impl std::fmt::Display) -> Result<T> {
-    Err(Error::new(what.span(), why))
+/// An error at a piece of the author's code, from its first token to its last.
+pub fn at<T>(what: &impl ToTokens, why: impl std::fmt::Display) -> Result<T> {
+    Err(Error::new_spanned(what, why))
+}
+
+/// An error for a form that the language does not have: at its keyword where it has one, since it may be long.
+pub fn form<T>(e: &Expr) -> Result<T> {
+    match e {
+        Expr::Async(f) => at(&f.async_token, why(e)),
+        Expr::Match(f) => at(&f.match_token, why(e)),
+        Expr::Unsafe(f) => at(&f.unsafe_token, why(e)),
+        _ => at(e, why(e)),
+    }
 }
 
 /// The sentence for an expression that is Rust but not of the kernel language.
-pub fn why(e: &Expr) -> &'static str {
+fn why(e: &Expr) -> &'static str {
     match e {
         Expr::Array(_) | Expr::Repeat(_) => {
             "arrays are not values on the chip: use `private::<T>(n)` for one lane or `shared::<T>(n)` for the workgroup"

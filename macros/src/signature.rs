@@ -6,8 +6,8 @@ use crate::scope::{Name, Scope};
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::{
-    Attribute, Expr, FnArg, GenericParam, Ident, ItemFn, Pat, PatType, Result, ReturnType, Safety, Type, TypeParamBound,
-    TypePath, spanned::Spanned,
+    Attribute, Expr, FnArg, GenericParam, Ident, ItemFn, Pat, PatType, Result, ReturnType, Safety, Type,
+    TypeParamBound, TypePath, spanned::Spanned,
 };
 
 /// What a parameter is for.
@@ -61,7 +61,9 @@ pub fn chip_type(ty: &Type) -> Result<TokenStream> {
         Type::Group(inner) => chip_type(&inner.elem),
         Type::Path(_) if is_handle(ty) => Ok(quote!(#ty)),
         Type::Path(_) => Ok(quote_spanned!(ty.span()=> __anychip::Expr<#ty>)),
-        _ => refuse::at(ty, "this is not a type on the chip: there are numbers, bool, Idx, Vec2, Vec4, Vec8 and tuples"),
+        _ => {
+            refuse::at(ty, "this is not a type on the chip: there are numbers, bool, Idx, Vec2, Vec4, Vec8 and tuples")
+        }
     }
 }
 

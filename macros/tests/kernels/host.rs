@@ -200,11 +200,7 @@ fn the_host_keeps_expressions() {
 #[device]
 fn choose<T: Num>(x: T, #[host] double: bool) -> T {
     let y = #[host]
-    if double {
-        x + x
-    } else {
-        x
-    };
+    if double { x + x } else { x };
     y
 }
 

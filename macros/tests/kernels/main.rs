@@ -1,9 +1,10 @@
 //! Kernels written with the attributes, and what is built from them, in the text form.
 //!
-//! `docs/kernel-language.md` quotes the kernels of this folder: change both together.
+//! `docs/kernel-language.md` quotes kernels of this folder; `guide` holds the two together.
 
 mod control;
 mod functions;
+mod guide;
 mod host;
 mod memory;
 mod mistakes;

@@ -24,7 +24,9 @@ fn arrays_have_the_names_of_their_bindings() {
 #[kernel]
 fn in_place(x: &mut Buf<f32>, n: u32) {
     let i = global_id(0) + n;
-    x[i / 2] *= 3.0;
+    let mut v: f32 = 3.0;
+    v *= x[0] + 1.0;
+    x[i / 2] *= v - 1.0;
 }
 
 #[test]
@@ -37,12 +39,23 @@ fn an_index_is_computed_once() {
         %1: idx = global_id 0
         %2: idx = cast %0
         %3: idx = add %1, %2
-        %4: idx = const 2
-        %5: idx = div %3, %4
-        %6: f32 = load p0[%5]
-        %7: f32 = const 0x40400000
-        %8: f32 = mul %6, %7
-        store p0[%5], %8
+        %4: f32 = const 0x40400000
+        set v0, %4
+        %5: f32 = get v0
+        %6: u32 = const 0
+        %7: f32 = load p0[%6]
+        %8: f32 = const 0x3f800000
+        %9: f32 = add %7, %8
+        %10: f32 = mul %5, %9
+        set v0, %10
+        %11: idx = const 2
+        %12: idx = div %3, %11
+        %13: f32 = load p0[%12]
+        %14: f32 = get v0
+        %15: f32 = const 0x3f800000
+        %16: f32 = sub %14, %15
+        %17: f32 = mul %13, %16
+        store p0[%12], %17
         ",
     );
     assert!(k.to_string().contains("param x: buffer f32 read_write"), "{k}");
@@ -79,18 +92,19 @@ fn atomics(x: &Buf<u32>, out: &mut Buf<u32>) {
     let old = out.atomic_max(0, bins[local_id(0)]);
     out.atomic_compare_exchange(1, 5, old);
     out.atomic_store(2, out.atomic_load(3));
-    out.atomic_min(4, 1) ;
-    out.atomic_and(5, 1) ;
-    out.atomic_or(6, 1) ;
-    out.atomic_xor(7, 1) ;
-    out.atomic_exchange(8, 1) ;
+    out.atomic_min(4, 1);
+    out.atomic_and(5, 1);
+    out.atomic_or(6, 1);
+    out.atomic_xor(7, 1);
+    out.atomic_exchange(8, 1);
 }
 
 #[test]
 fn atomics_have_the_scope_of_their_place() {
     let k = atomics(16).unwrap();
     let text = body(&k);
-    for op in ["add s0", "max p1", "compare_exchange p1", "store p1", "load p1", "min p1", "and p1", "or p1", "xor p1"] {
+    for op in ["add s0", "max p1", "compare_exchange p1", "store p1", "load p1", "min p1", "and p1", "or p1", "xor p1"]
+    {
         assert_eq!(text.matches(&format!("atomic {op}")).count(), 1, "{op} in\n{text}");
     }
     assert_eq!(text.matches("workgroup").count(), 3, "two barriers and the shared atomic in\n{text}");

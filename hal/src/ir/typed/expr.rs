@@ -77,7 +77,8 @@ fn fits(elem: Elem, x: i128) -> bool {
         Elem::Idx => (false, 64),
         Elem::D(d) => (d.is_signed(), 8 * d.size() as u32),
     };
-    let (low, high) = if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
+    let (low, high) =
+        if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
     (low..=high).contains(&x)
 }
 
@@ -289,11 +290,7 @@ impl<T: Value> Var<T> {
     #[track_caller]
     pub fn get(self) -> Expr<T> {
         emit(|b| {
-            let id = if b.owns(self.build, "this variable") {
-                b.builder.get(self.id)
-            } else {
-                b.constant(T::TYPE, 0)
-            };
+            let id = if b.owns(self.build, "this variable") { b.builder.get(self.id) } else { b.constant(T::TYPE, 0) };
             b.expr(id)
         })
     }

@@ -118,13 +118,8 @@ where
 
 /// Stores a fragment; `stride` as in [`frag_load`].
 #[track_caller]
-pub fn frag_store<P>(
-    frag: Fragment<P::Elem>,
-    to: P,
-    index: impl Index,
-    stride: impl IntoExpr<u32>,
-    layout: Layout,
-) where
+pub fn frag_store<P>(frag: Fragment<P::Elem>, to: P, index: impl Index, stride: impl IntoExpr<u32>, layout: Layout)
+where
     P: PlaceMut,
     P::Elem: Element,
 {

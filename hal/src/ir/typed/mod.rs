@@ -1,6 +1,51 @@
-//! The kernel language as Rust: what `#[kernel]` expands to, and what its author imports.
+//! The kernel language as Rust: what an author of kernels imports, and what `#[kernel]` expands to.
 //!
-//! `use anychip_hal::ir::typed::*;` is the prelude.
+//! ```
+//! use anychip_hal::ir::typed::*;
+//! use anychip_macros::{device, kernel};
+//!
+//! #[device]
+//! fn silu<T: Float>(x: T) -> T {
+//!     let v = x.to_f32();
+//!     T::from_f32(v / (1.0 + exp(-v)))
+//! }
+//!
+//! #[kernel]
+//! fn gate<T: Float>(x: &Buf<T>, gate: &Buf<T>, out: &mut Buf<T>, n: u32) {
+//!     let i = global_id(0);
+//!     if i < n {
+//!         out[i] = x[i] * silu(gate[i]);
+//!     }
+//! }
+//!
+//! # fn main() -> anychip_hal::Result<()> {
+//! let kernel = gate::<f16>(256)?; // 256 lanes a workgroup
+//! assert_eq!(kernel.name, "gate_f16");
+//! assert_eq!(kernel.params.len(), 4);
+//! println!("{kernel}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What the attributes write
+//! `#[kernel] fn k<T: Float>(x: &Buf<T>, n: u32, #[host] tile: usize)` becomes a function that builds the kernel:
+//! `fn k<T: Float>(workgroup: impl Into<Workgroup>, tile: usize) -> Result<ir::Kernel>`. Its first argument is the
+//! workgroup (`256`, `[16, 16]`, `[8, 8, 4]`), then come the `#[host]` parameters in order. The kernel is verified;
+//! its name is the function's with an underscore and the name of every element type and const parameter behind it;
+//! its parameters are the others in order, which is what a launch takes. Every operation carries its file and line.
+//!
+//! `#[device] fn f(x: f32, b: &Buf<f32>, #[host] n: u32) -> f32` becomes an ordinary function of expressions:
+//! `fn f(x: impl IntoExpr<f32>, b: impl Into<Buf<f32>>, n: impl IntoHost<u32>) -> Expr<f32>`.
+//!
+//! # Names
+//! The output of the attributes calls this module through the name `__anychip`, which the prelude brings in. It
+//! therefore works under every name that the prelude is re-exported by, as long as it is imported with `*`.
+//!
+//! # Building by hand
+//! Expressions append to the kernel that this thread is building. Outside of one they go nowhere; an expression
+//! kept from one kernel and used in another is an error of that kernel. Nothing here panics.
+//!
+//! `docs/kernel-language.md` is the guide for authors.
 
 mod context;
 mod control;
@@ -63,9 +108,7 @@ pub mod expansion {
         end_while, range, return_lane, while_cond,
     };
     pub use super::expr::{Expr, IntoExpr, IntoHost, Var, expr, lit, var};
-    pub use super::memory::{
-        Buf, BufMut, Index, Place, PlaceMut, buf, buf_mut, private_named, scalar, shared_named,
-    };
+    pub use super::memory::{Buf, BufMut, Index, Place, PlaceMut, buf, buf_mut, private_named, scalar, shared_named};
     pub use super::ops::{eq, ge, gt, le, lt, ne};
     pub use super::types::{Num, Scalar};
     pub use super::{Workgroup, expansion};

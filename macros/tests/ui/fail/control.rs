@@ -20,7 +20,6 @@ fn control(x: &Buf<f32>, out: &mut Buf<f32>, n: u32, #[host] tile: usize) {
     loop {
         break 1.0;
     }
-    break;
     if let Some(v) = n {
         out[0] = v;
     }
@@ -46,6 +45,14 @@ fn control(x: &Buf<f32>, out: &mut Buf<f32>, n: u32, #[host] tile: usize) {
     let y = x[return];
     #[host(now)]
     if tile == 1 {}
+}
+
+#[kernel]
+fn nowhere(x: &Buf<f32>) {
+    if x[0] > 1.0 {
+        break;
+    }
+    continue;
 }
 
 #[device]
