@@ -2,6 +2,19 @@
 //!
 //! A device is asked for by text: `"cpu"` (the same as `"cpu:0"`), `"opencl:1"`, a chain `"opencl:0,cpu"`, or `"auto"`.
 //! The registry knows no backend: whoever builds it adds the drivers. A driver that is missing is a line in the listing.
+//!
+//! ```
+//! use anychip_hal::{Device, Driver, Registry, Result};
+//! use std::sync::Arc;
+//!
+//! /// What the user named in `ANYCHIP_DEVICE`, or the best there is.
+//! fn open(drivers: Vec<Arc<dyn Driver>>) -> Result<Vec<Device>> {
+//!     let mut registry = Registry::new();
+//!     drivers.into_iter().for_each(|driver| registry.add(driver));
+//!     registry.open_default()
+//! }
+//! # assert!(open(vec![]).is_err());
+//! ```
 
 use crate::{Device, DeviceInfo, Driver, Error, Result, info::DeviceClass};
 use serde::Serialize;

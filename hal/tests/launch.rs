@@ -206,6 +206,29 @@ fn what_does_not_fit_32_bits_gets_64() {
 }
 
 #[test]
+fn a_constant_that_needs_64_bits_leaves_only_the_wide_variant() {
+    let mut b = Builder::new("far", [1, 1, 1]);
+    let out = b.buffer("out", DType::U32, Access::Write);
+    let i = b.builtin(Builtin::GlobalId(0));
+    let far = b.idx(1 << 33);
+    let below = b.compare(CmpOp::Lt, i, far);
+    let v = b.cast(DType::U32, below);
+    b.store(Place::Buffer(out), i, v);
+    let k = b.finish().unwrap();
+    let (device, mock) = open(info());
+    let p = device.kernel(&k, Checks::On).unwrap();
+    let out = device.alloc(8).unwrap();
+    let step = Step::Launch { program: p, grid: Grid::Linear(2), bindings: vec![out.all()], scalars: vec![] };
+    device.submit(&[step]).unwrap().wait().unwrap();
+    assert_eq!(u32s(&device, &out), [1, 1]);
+    assert_eq!(mock.launches()[0].0, "far/64");
+    let mut small = info();
+    small.features.clear();
+    let e = open(small).0.kernel(&k, Checks::On).unwrap_err();
+    assert!(e.is_unsupported() && e.to_string().contains("8589934592"), "{e}");
+}
+
+#[test]
 fn scalars_keep_their_bits() {
     let mut b = Builder::new("scalars", [1, 1, 1]);
     let out = b.buffer("out", DType::U8, Access::Write);
@@ -336,7 +359,7 @@ fn kernels_larger_than_the_device_are_refused_when_loaded() {
     refused(build([512, 1, 1], 1, 0), "[512, 1, 1]");
     refused(build([32, 32, 1], 1, 0), "1024 lanes, at most 256");
     refused(build([1, 1, 1], 9, 0), "9 buffers, at most 8");
-    refused(build([1, 1, 1], 1, 5000), "20000 bytes, at most 16384");
+    refused(build([1, 1, 1], 1, 5000), "20000 bytes of workgroup memory is not supported: mock:0 has 16384");
     assert!(mock.state().compiled.is_empty());
     let mut fixed = info();
     fixed.kernels = false;

@@ -4,9 +4,40 @@
 //! in which it was submitted. All handles are cheap to clone, may be used from several threads at once and need not be
 //! dropped in any order: memory and programs are given back when the last handle and the last pending use are gone.
 //!
-//! Everything is checked here, once, so that backends need not: see [`Device::submit`] for the rules. Files in the order in
-//! which one would explain them: `step` (what is asked), `buffer`, `program`, `lower` (the launch rules), `edges` (odd
-//! bytes), `flight` and `pending` (work under way), `transfer` (host and device).
+//! Everything is checked here, once, so that backends need not: see [`Device::submit`] for the rules. Failures are values:
+//! an error in `submit` means that nothing was queued; one of work under way comes from the [`Pending`] handle, or, where
+//! nobody holds one, from the next [`Device::download`] or [`Device::synchronize`]. A lost device stays lost: all work under
+//! way and every later call fail with the first reason, until it is opened again.
+//!
+//! ```
+//! use anychip_hal::{
+//!     DType, Device, Result,
+//!     device::{Checks, Grid, Step},
+//!     ir::{Access, Builder, Builtin, Place},
+//! };
+//!
+//! /// Doubles every number on the device.
+//! fn double(device: &Device, numbers: &[u8]) -> Result<Vec<u8>> {
+//!     let mut b = Builder::new("double", [64, 1, 1]);
+//!     let x = b.buffer("x", DType::F32, Access::ReadWrite);
+//!     let i = b.builtin(Builtin::GlobalId(0));
+//!     let v = b.load(Place::Buffer(x), i);
+//!     let v = b.add(v, v);
+//!     b.store(Place::Buffer(x), i, v);
+//!     let program = device.kernel(&b.finish()?, Checks::On)?;
+//!
+//!     let buffer = device.alloc_from(numbers)?;
+//!     let grid = Grid::covering(numbers.len() as u64 / 4, 64);
+//!     let launch = Step::Launch { program, grid, bindings: vec![buffer.all()], scalars: vec![] };
+//!     device.submit(&[launch])?.wait()?;
+//!     let mut doubled = vec![0; numbers.len()];
+//!     device.download(&buffer, 0, &mut doubled)?;
+//!     Ok(doubled)
+//! }
+//! ```
+//!
+//! Files in the order in which one would explain them: `step` (what is asked), `buffer`, `program`, `lower` (the launch
+//! rules), `edges` (odd bytes), `flight` and `pending` (work under way), `transfer` (host and device).
 
 mod buffer;
 mod edges;

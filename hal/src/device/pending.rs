@@ -95,16 +95,19 @@ impl Future for Pending {
             // It may have ended before the device took the waker.
             return Pending::poll(&self).map_or(Poll::Pending, Poll::Ready);
         }
-        if cfg!(target_arch = "wasm32") {
-            waker.wake();
-            return Poll::Pending;
-        }
+        self.watch(work, waker)
+    }
+}
+
+impl Pending {
+    /// Where the device cannot notify: one thread per handle waits for the work.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn watch(&mut self, work: Arc<InFlight>, waker: Waker) -> Poll<Result<()>> {
         if let Some(slot) = &self.watcher {
             lock(slot).clone_from(&waker);
             // It may have woken the one before in this moment.
-            return Pending::poll(&self).map_or(Poll::Pending, Poll::Ready);
+            return Pending::poll(self).map_or(Poll::Pending, Poll::Ready);
         }
-        // The device cannot notify: one thread per handle waits for it.
         let slot = Arc::new(Mutex::new(waker));
         self.watcher = Some(slot.clone());
         let device = self.device.clone();
@@ -112,6 +115,13 @@ impl Future for Pending {
             device.flight().wait(&work, None);
             lock(&slot).wake_by_ref();
         });
+        Poll::Pending
+    }
+
+    /// There is one thread: it asks again.
+    #[cfg(target_arch = "wasm32")]
+    fn watch(&mut self, _: Arc<InFlight>, waker: Waker) -> Poll<Result<()>> {
+        waker.wake();
         Poll::Pending
     }
 }

@@ -52,7 +52,7 @@ struct Owned {
 }
 
 pub(super) enum Body {
-    Kernel(KernelBody),
+    Kernel(Box<KernelBody>),
     Graph(GraphBody),
 }
 
@@ -225,7 +225,7 @@ fn legalise(kernel: &ir::Kernel, info: &DeviceInfo, idx_bits: u8, checks: Checks
     ir::legal::legalize(kernel, &ir::legal::Target { info, idx_bits, checked: checks.on() })
 }
 
-/// Refuses a legalised kernel that is larger than the device.
+/// Refuses a legalised kernel that is larger than the device; workgroup memory was checked when it was legalised.
 fn fits(k: &ir::Kernel, info: &DeviceInfo) -> Result<()> {
     let l = &info.limits;
     let refuse = |why: String| Err(Error::unsupported(format!("kernel {} on {}", k.name, info.id), why));
@@ -235,9 +235,6 @@ fn fits(k: &ir::Kernel, info: &DeviceInfo) -> Result<()> {
     }
     if lanes > u64::from(l.max_workgroup) {
         return refuse(format!("its workgroup has {lanes} lanes, at most {} are possible", l.max_workgroup));
-    }
-    if k.shared_bytes() > u64::from(l.max_shared) {
-        return refuse(format!("it shares {} bytes, at most {} are possible", k.shared_bytes(), l.max_shared));
     }
     let buffers = k.buffers().count();
     if buffers > l.max_bindings as usize {
@@ -285,15 +282,21 @@ impl Loads {
         if let Some(p) = &*slot {
             return Ok(p.clone());
         }
-        let narrow = Variant::load(device, kernel, 32, checks)?;
-        let body = Body::Kernel(KernelBody {
+        // An index constant that needs 64 bits leaves no narrow variant; then the wide one stands in its place.
+        let narrow = Variant::load(device, kernel, 32, checks).or_else(|e| match e {
+            Error::Unsupported { .. } if device.info().has(Feature::Idx64) => {
+                Variant::load(device, kernel, 64, checks).map_err(|_| e)
+            }
+            e => Err(e),
+        })?;
+        let body = Body::Kernel(Box::new(KernelBody {
             source: kernel.clone(),
             checks,
             uses_dims: uses_dims(kernel),
             narrow,
             wide: OnceLock::new(),
             compiling: Mutex::new(()),
-        });
+        }));
         let program = Program(Arc::new(Owned { raw: device.raw().clone(), device: device.number(), body }));
         Ok(slot.insert(program).clone())
     }

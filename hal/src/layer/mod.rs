@@ -3,6 +3,14 @@
 //! [`Device`](crate::Device) puts them on in this order, outermost first: [`Validate`] (when asked for), [`Trace`] (when
 //! asked for), [`Cache`], [`Pool`], [`Serial`] (when the device needs it), the backend. [`Fault`] is for tests: it stands
 //! directly on the backend and makes chosen calls fail. A layer knows the contract and nothing above it.
+//!
+//! | variable | effect |
+//! |---|---|
+//! | `ANYCHIP_CACHE=off` | no program cache on disk |
+//! | `ANYCHIP_CACHE_DIR=<folder>` | it lies there and not in the user's cache folder |
+//! | `ANYCHIP_CACHE_BYTES=<n>` | its bound, 1 GiB otherwise; the oldest entries go first |
+//! | `ANYCHIP_TRACE=<file>` | a trace for Perfetto or `about:tracing`: every command with its device time |
+//! | `ANYCHIP_VALIDATE=1` | caller and backend are held to the contract, call by call |
 
 mod cache;
 mod fault;

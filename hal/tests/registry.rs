@@ -1,0 +1,114 @@
+//! Devices by name, chains, and messages that say what there is.
+
+mod common;
+
+use anychip_hal::{DeviceInfo, Error, Registry, info::DeviceClass, registry::DEVICE_VARIABLE};
+use common::{Mocks, info};
+use std::sync::Arc;
+
+fn device(id: &str, class: DeviceClass) -> DeviceInfo {
+    let mut i = info();
+    i.id = id.into();
+    i.identity.name = format!("name of {id}");
+    i.class = class;
+    i
+}
+
+fn registry() -> Registry {
+    let broken =
+        Error::Backend { backend: "opencl".into(), code: -30, message: "clCreateContext: invalid value".into() };
+    let mut r = Registry::new();
+    r.add(Arc::new(Mocks { name: "cpu", devices: vec![Ok(device("cpu", DeviceClass::Cpu))], missing: None }));
+    r.add(Arc::new(Mocks {
+        name: "opencl",
+        devices: vec![Ok(device("opencl:0", DeviceClass::Software)), Err(broken)],
+        missing: None,
+    }));
+    let why = "libcuda.so.1: cannot open shared object file".into();
+    let missing = Some(Error::NoDriver { backend: "cuda".into(), why });
+    r.add(Arc::new(Mocks { name: "cuda", devices: vec![], missing }));
+    r
+}
+
+fn ids(r: &Registry, asked: &str) -> Vec<String> {
+    r.open(asked).unwrap().iter().map(|d| d.info().id.clone()).collect()
+}
+
+#[test]
+fn the_listing_says_what_is_there_and_what_is_not() {
+    let listing = registry().devices();
+    assert_eq!(listing.devices.iter().map(|d| d.id.as_str()).collect::<Vec<_>>(), ["cpu", "opencl:0"]);
+    let why: Vec<_> = listing.unavailable.iter().map(|u| (u.backend.as_str(), u.why.as_str())).collect();
+    assert_eq!(
+        why,
+        [
+            ("opencl:1", "opencl: clCreateContext: invalid value (code -30)"),
+            ("cuda", "libcuda.so.1: cannot open shared object file")
+        ]
+    );
+    let mut empty = Registry::new();
+    empty.add(Arc::new(Mocks { name: "npu", devices: vec![], missing: None }));
+    assert!(empty.devices().unavailable[0].why.contains("finds no device"));
+}
+
+#[test]
+fn devices_and_chains_open_by_name() {
+    let r = registry();
+    assert_eq!(ids(&r, "cpu"), ["cpu"]);
+    assert_eq!(ids(&r, " CPU:0 "), ["cpu"]);
+    assert_eq!(ids(&r, "opencl"), ["opencl:0"]);
+    assert_eq!(ids(&r, "opencl:0, cpu"), ["opencl:0", "cpu"]);
+    assert_ne!(r.open("cpu").unwrap()[0], r.open("cpu").unwrap()[0], "each opening is a handle of its own");
+}
+
+#[test]
+fn messages_say_what_exists() {
+    let r = registry();
+    let says = |asked: &str, parts: &[&str]| {
+        let e = r.open(asked).unwrap_err();
+        assert!(matches!(e, Error::NoDevice { .. }), "{e:?}");
+        parts.iter().for_each(|p| assert!(e.to_string().contains(p), "{asked}: {e}"));
+    };
+    says("opencl:3", &["no device \"opencl:3\"", "opencl has 1 device (opencl:0 name of opencl:0)", "also: cpu name"]);
+    says("cpu:1", &["cpu has 1 device", "there are also: opencl:0"]);
+    says("metal", &["no backend has the name \"metal\"", "there are: cpu name of cpu, opencl:0"]);
+    says("cpu:x", &["\"x\" is no ordinal", "\"cpu:0\""]);
+    says("cpu:-1", &["\"-1\" is no ordinal"]);
+    says("cuda:0", &["cuda: libcuda.so.1: cannot open", "there are also: cpu"]);
+    says("", &["a device is missing"]);
+    says("cpu,", &["a device is missing"]);
+    says("cpu,cpu:0", &["cpu:0 is named twice"]);
+    // The first opens, the second does not: still an error, with its name.
+    says("cpu,opencl:7", &["no device \"opencl:7\""]);
+    // It is there and broken: the driver's words.
+    let e = r.open("cpu,opencl:1").unwrap_err();
+    assert!(matches!(&e, Error::Backend { code: -30, .. }) && e.to_string().contains("opening opencl:1"), "{e}");
+    assert!(Registry::new().open("auto").unwrap_err().to_string().contains("no driver was added"));
+    assert!(Registry::new().open("cpu").unwrap_err().to_string().contains("there are no others"));
+}
+
+#[test]
+fn auto_takes_the_best_that_opens() {
+    let mut r = registry();
+    assert_eq!(ids(&r, "auto"), ["cpu"], "the host's cores before a GPU interface in software");
+    let gpu = |class| vec![Ok(device("vulkan:0", class))];
+    r.add(Arc::new(Mocks { name: "vulkan", devices: gpu(DeviceClass::IntegratedGpu), missing: None }));
+    assert_eq!(ids(&r, "auto"), ["vulkan:0"]);
+    r.add(Arc::new(Mocks { name: "npu", devices: vec![Ok(device("npu:0", DeviceClass::Accelerator))], missing: None }));
+    assert_eq!(ids(&r, "auto"), ["npu:0"]);
+    r.add(Arc::new(Mocks { name: "vulkan", devices: gpu(DeviceClass::DiscreteGpu), missing: None }));
+    assert_eq!(ids(&r, "auto,cpu"), ["vulkan:0", "cpu"]);
+}
+
+#[test]
+fn the_environment_names_the_default() {
+    // One test owns the variable; no other test of this binary reads it.
+    let r = registry();
+    let set = |to: &str| unsafe { std::env::set_var(DEVICE_VARIABLE, to) };
+    set("opencl:0,cpu");
+    assert_eq!(r.open_default().unwrap().len(), 2);
+    set("tpu");
+    assert!(r.open_default().unwrap_err().to_string().contains("(ANYCHIP_DEVICE)"));
+    set("");
+    assert_eq!(r.open_default().unwrap()[0].info().id, "cpu");
+}
