@@ -261,6 +261,78 @@ fn provable_indices_bear_no_guard() {
 }
 
 #[test]
+fn conditions_on_a_length_stand_for_guards() {
+    let mut b = Builder::new("known", [8, 1, 1]);
+    let x = b.buffer("x", DType::F32, Access::ReadWrite);
+    let y = b.buffer("y", DType::F32, Access::Write);
+    let (gid, n) = (b.builtin(Builtin::GlobalId(0)), b.buf_len(x));
+    let ok = b.compare(CmpOp::Lt, gid, n);
+    b.when(ok, |b| {
+        let v = b.load(Place::Buffer(x), gid);
+        b.store(Place::Buffer(x), gid, v);
+    });
+    let (start, step) = (b.idx(2), b.idx(3));
+    b.count(start, n, step, |b, i| {
+        b.load(Place::Buffer(x), i);
+        let v = b.f32(5.0);
+        b.store(Place::Buffer(x), i, v);
+    });
+    let ifs = |k: &Kernel| {
+        let mut ifs = 0;
+        visit(&k.body, &mut |i| ifs += matches!(i.op, Op::If { .. }) as u32);
+        ifs
+    };
+    // Another buffer, or the same one after the branch, is guarded.
+    let v = b.f32(1.0);
+    b.store(Place::Buffer(y), gid, v);
+    b.store(Place::Buffer(x), gid, v);
+    let k = b.finish().expect("built");
+    let checked = legal(&k, &plain(), 32, true);
+    assert_eq!(ifs(&checked), 3, "{checked}");
+    let mut bufs = [vec![0; 5], vec![0; 3]];
+    run(&checked, [1, 1, 1], 0, &mut bufs, &[]);
+    assert_eq!(as_f32(&bufs[1]), [1.0; 3]);
+}
+
+/// Integer identities, shared subterms, invariants of loops and dead code go; what is left computes the same.
+#[test]
+fn simplified_kernels_are_small_and_mean_the_same() {
+    let mut b = Builder::new("simple", [2, 1, 1]);
+    let out = b.buffer("out", DType::U32, Access::ReadWrite);
+    let n = b.scalar("n", DType::U32);
+    let (zero, one, three) = (b.u32(0), b.u32(1), b.u32(3));
+    let nothing = b.mul(n, zero);
+    let dead = b.var("dead", nothing);
+    let lane = b.builtin(Builtin::LocalId(0));
+    b.count(zero, three, one, |b, i| {
+        let again = b.scalar("m", DType::U32);
+        let square = b.mul(again, again);
+        let same = b.mul(again, again);
+        let sum = b.add(square, same);
+        let sum = b.add(sum, nothing);
+        let never = b.compare(CmpOp::Gt, zero, three);
+        b.either(never, |b| b.set(dead, i), |b| b.set(dead, sum));
+        let at = b.mul_add(i, three, lane);
+        let at = b.add(at, zero);
+        let old = b.load(Place::Buffer(out), at);
+        let new = b.add(old, sum);
+        b.store(Place::Buffer(out), at, new);
+    });
+    let k = b.finish().expect("built");
+    let small = legal(&k, &plain(), 32, false);
+    let Some(Op::For { body, .. }) = small.body.iter().map(|i| &i.op).find(|o| matches!(o, Op::For { .. })) else {
+        panic!("the loop is left:\n{small}")
+    };
+    // mul_add, cast, add offset, load, add, store: everything else is outside or gone.
+    assert_eq!(body.len(), 6, "{small}");
+    assert!(small.vars.is_empty() && small.values.len() < 20, "{small}");
+    everywhere(&k, 1, &[(0..9).collect()], &[0, 7], |b| {
+        let want: Vec<u64> = (0..9).map(|i| if i % 3 < 2 { i + 98 } else { i }).collect();
+        assert_eq!(b[0], want);
+    });
+}
+
+#[test]
 fn endless_loops_end_and_steps_of_zero_count_as_one() {
     let mut b = Builder::new("loops", [1, 1, 1]);
     let out = b.buffer("out", DType::U32, Access::Write);

@@ -5,3 +5,4 @@ mod kernels;
 mod legal;
 mod reference;
 mod text;
+mod verify;

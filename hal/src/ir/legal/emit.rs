@@ -24,6 +24,10 @@ pub(super) struct Emit {
 pub(super) trait Pass {
     /// Emits what stands for `inst`; [`Emit::keep`] leaves it and walks its blocks.
     fn inst(&mut self, e: &mut Emit, inst: Inst) -> Result<()>;
+    /// A block begins.
+    fn enter(&mut self) {}
+    /// A block ends: what it defined is out of scope.
+    fn leave(&mut self) {}
 }
 
 /// Runs a pass over a whole kernel.
@@ -48,6 +52,7 @@ impl Emit {
     /// Walks a block.
     pub fn block(&mut self, block: Block, pass: &mut dyn Pass) -> Result<Block> {
         self.begin();
+        pass.enter();
         for mut inst in block {
             self.loc = inst.loc;
             // A while's condition is defined in its head: renamed once that was walked.
@@ -56,6 +61,7 @@ impl Emit {
             }
             pass.inst(self, inst)?;
         }
+        pass.leave();
         Ok(self.end())
     }
 

@@ -8,6 +8,7 @@ use super::{
     range::Ranges,
 };
 use crate::{Result, ir::*};
+use std::collections::HashMap;
 
 /// Rounds after which a checked while-loop is left.
 const ROUNDS: u32 = 1 << 31;
@@ -15,6 +16,10 @@ const ROUNDS: u32 = 1 << 31;
 struct Guard {
     checked: bool,
     ranges: Ranges,
+    /// Buffer lengths, comparisons and conjunctions by the value they define, as the author wrote them.
+    conditions: HashMap<Value, Op>,
+    /// Indices known to lie within a buffer here, because a branch or loop around says so.
+    inside: Vec<(Value, ParamId)>,
     offset: Vec<Option<Hidden>>,
     len: Vec<Option<Hidden>>,
 }
@@ -29,7 +34,20 @@ struct Hidden {
 /// Adds the hidden scalars and guards every access.
 pub(super) fn lower(e: &mut Emit, checked: bool) -> Result<()> {
     let user = e.k.params.len();
-    let mut g = Guard { checked, ranges: Ranges::of(&e.k), offset: vec![None; user], len: vec![None; user] };
+    let mut conditions = HashMap::new();
+    visit(&e.k.body, &mut |i| {
+        if let (Op::BufLen(_) | Op::Compare(..) | Op::Binary(BinaryOp::And, ..), Some(out)) = (&i.op, i.out) {
+            conditions.insert(out, i.op.clone());
+        }
+    });
+    let mut g = Guard {
+        checked,
+        ranges: Ranges::of(&e.k),
+        conditions,
+        inside: vec![],
+        offset: vec![None; user],
+        len: vec![None; user],
+    };
     let buffers: Vec<ParamId> = e.k.buffers().map(|b| b.0).collect();
     for b in &buffers {
         let param = hidden(e, *b, "_offset", Role::Offset(*b));
@@ -61,6 +79,30 @@ fn hidden(e: &mut Emit, of: ParamId, suffix: &str, role: Role) -> ParamId {
 }
 
 impl Guard {
+    /// What a condition says about indices when it is true.
+    fn learn(&mut self, cond: Value) {
+        let mut open = vec![cond];
+        while let Some(c) = open.pop() {
+            match self.conditions.get(&c) {
+                Some(Op::Binary(_, a, b)) if open.len() < 16 => open.extend([*a, *b]),
+                Some(Op::Compare(CmpOp::Lt, i, n)) | Some(Op::Compare(CmpOp::Gt, n, i)) => {
+                    if let Some(b) = self.buffer_len(*n) {
+                        self.inside.push((*i, b));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The buffer whose length this value is.
+    fn buffer_len(&self, v: Value) -> Option<ParamId> {
+        match self.conditions.get(&v) {
+            Some(Op::BufLen(b)) => Some(*b),
+            _ => None,
+        }
+    }
+
     fn needs_len(&self, k: &Kernel, b: ParamId) -> bool {
         let mut any = false;
         visit(&k.body, &mut |i| {
@@ -88,6 +130,7 @@ impl Guard {
             return None;
         }
         match place {
+            Place::Buffer(b) if lanes == 1 && self.inside.contains(&(index, b)) => None,
             Place::Buffer(b) => {
                 let len = Self::read(e, &mut self.len[b.at()]);
                 Some(self.below(e, index, len, lanes))
@@ -180,6 +223,7 @@ impl Pass for Guard {
         match op {
             Op::BufLen(b) => {
                 let len = Self::read(e, &mut self.len[b.at()]);
+                self.conditions.insert(len, Op::BufLen(b));
                 e.result(out, len);
             }
             Op::Load { place, index, aligned } => {
@@ -234,6 +278,26 @@ impl Pass for Guard {
             Op::FragStore { frag, place, index, stride, layout } => {
                 let index = self.place_index(e, place, index);
                 e.effect(Op::FragStore { frag, place, index, stride, layout });
+            }
+            Op::If { cond, then, otherwise } => {
+                let known = self.inside.len();
+                self.learn(cond);
+                let then = e.block(then, self)?;
+                self.inside.truncate(known);
+                let otherwise = e.block(otherwise, self)?;
+                e.loc = loc;
+                e.effect(Op::If { cond, then, otherwise });
+            }
+            Op::For { var, start, end, step, body, unroll } => {
+                let known = self.inside.len();
+                if let Some(b) = self.buffer_len(end) {
+                    // Lengths are idx: the variable is, too, and never negative.
+                    self.inside.push((var, b));
+                }
+                let body = e.block(body, self)?;
+                self.inside.truncate(known);
+                e.loc = loc;
+                e.effect(Op::For { var, start, end, step, body, unroll });
             }
             Op::While { head, cond, body } if self.checked => {
                 let rounds = e.var("rounds", Type::U32);

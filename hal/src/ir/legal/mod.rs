@@ -4,6 +4,9 @@
 //! them; reductions follow, because they share in the wider values; guards come last, when every access is there, except
 //! that accesses made by a lowering and in range by construction are marked and left alone.
 //!
+//! Last, what is constant is folded, equal operations are computed once, loops lose what does not change, and dead code
+//! goes: interpreters and weak compilers gain from it.
+//!
 //! Afterwards: `idx_bits` is 32 or 64; no `BufLen`, `GlobalId`, `LocalSize`, `Unpack`, `AssumeMultiple`; buffer indices are
 //! `idx` with the hidden offset added; the steps of for-loops are at least 1; the condition of `select` has as many lanes
 //! as its choices; features that the device lacks are gone. In checked kernels fragments and asynchronous copies
@@ -13,12 +16,15 @@ mod arith;
 mod emit;
 mod features;
 mod float;
+mod fold;
 mod fragment;
 mod grid;
 mod group;
 mod guard;
+mod hoist;
 mod range;
 mod small;
+mod sweep;
 
 use super::*;
 use crate::{
@@ -77,7 +83,10 @@ pub fn legalize(k: &Kernel, t: &Target<'_>) -> Result<Kernel> {
     rewrite(&mut e, &mut group::Group::new(t.info, &uses, fragments && of_subgroup))?;
     guard::lower(&mut e, t.checked)?;
     grid::lower(&mut e, t.info.limits.max_groups)?;
-    let out = e.k;
+    rewrite(&mut e, &mut fold::Fold::default())?;
+    let mut out = e.k;
+    hoist::hoist(&mut out.body, out.values.len());
+    sweep::sweep(&mut out);
     if out.shared_bytes() > t.info.limits.max_shared as u64 {
         return Err(Error::unsupported(
             format!("kernel {}: {} bytes of workgroup memory", k.name, out.shared_bytes()),
