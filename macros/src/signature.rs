@@ -233,7 +233,9 @@ pub fn kernel(mut f: ItemFn) -> Result<TokenStream> {
         return refuse::at(ty, "a kernel returns nothing: it writes to `&mut Buf<T>`");
     }
     let params = params(&mut f, false)?;
-    let body = body::block_statements(&f.block, &mut scope(&params, false))?;
+    // A refused body leaves the function standing, so that its callers raise no errors of their own.
+    let body =
+        body::block_statements(&f.block, &mut scope(&params, false)).unwrap_or_else(|e| vec![e.into_compile_error()]);
     let mut host = vec![];
     let mut declare = vec![];
     for p in &params {
@@ -309,13 +311,19 @@ pub fn device(mut f: ItemFn) -> Result<TokenStream> {
     }
     let (output, body) = match &f.sig.output {
         ReturnType::Default => {
-            let body = body::block_statements(&f.block, &mut scope)?;
+            let body = body::block_statements(&f.block, &mut scope).unwrap_or_else(|e| vec![e.into_compile_error()]);
             (quote!(), quote!(#(#body)*))
         }
         ReturnType::Type(arrow, ty) => {
-            let body = body::block_value(&f.block, &mut scope)?;
             let out = chip_type(ty)?;
-            (quote!(#arrow #out), body::typed(ty, body))
+            let body = match body::block_value(&f.block, &mut scope) {
+                Ok(body) => body::typed(ty, body),
+                Err(e) => {
+                    let e = e.into_compile_error();
+                    quote!(#e ::std::process::abort())
+                }
+            };
+            (quote!(#arrow #out), body)
         }
     };
     let (attributes, vis, name) = (&f.attrs, &f.vis, &f.sig.ident);
