@@ -105,14 +105,12 @@ impl Analysis<'_> {
     }
 
     fn inst(&mut self, inst: &Inst, apart: bool) -> Exits {
-        if let (true, Some(what)) = (apart, collective(self.k, &inst.op)) {
-            if self.found.is_none() {
-                let why = format!(
-                    "{what} stands in control flow that lanes of a workgroup may take differently; it is accepted \
-                     where every lane arrives: outside, or under conditions that do not depend on the lane"
-                );
-                self.found = Some((inst.loc, why));
-            }
+        if let (true, None, Some(what)) = (apart, &self.found, collective(self.k, &inst.op)) {
+            let why = format!(
+                "{what} stands in control flow that lanes of a workgroup may take differently; it is accepted where \
+                 every lane arrives: outside, or under conditions that do not depend on the lane"
+            );
+            self.found = Some((inst.loc, why));
         }
         let mut exits = Exits::default();
         let mut varies = false;

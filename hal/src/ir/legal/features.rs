@@ -73,7 +73,8 @@ pub(super) fn require(k: &Kernel, info: &DeviceInfo) -> Result<()> {
     for d in used {
         let s = info.support(d);
         let lowered = matches!(d, DType::Bool | DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2);
-        if !lowered && !(s.storage && s.arithmetic) {
+        let native = s.storage && s.arithmetic;
+        if !lowered && !native {
             refuse(Loc::default(), format!("element type {d}"), "the device does not compute with it".into());
         }
     }

@@ -102,10 +102,10 @@ pub(super) fn lower(e: &mut Emit, info: &DeviceInfo) -> Result<()> {
         }),
     });
     visit(&e.k.body, &mut |i| {
-        if let (Op::Bitcast(a), Some(out)) = (&i.op, i.out) {
-            if let Some(d) = f.was(*a) {
-                f.bits_of.insert(out, d);
-            }
+        if let (Op::Bitcast(a), Some(out)) = (&i.op, i.out)
+            && let Some(d) = f.was(*a)
+        {
+            f.bits_of.insert(out, d);
         }
     });
     for t in &mut e.k.values {

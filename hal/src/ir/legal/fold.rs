@@ -172,10 +172,10 @@ fn key(e: &Emit, op: &Op, out: Value) -> Option<Key> {
     }
     let first = key.len();
     op.operands(&mut |v| key.push(v.0 as u64));
-    if let Op::Binary(BinaryOp::Add | BinaryOp::Mul | BinaryOp::And | BinaryOp::Or | BinaryOp::Xor, a, _) = op {
-        if !e.elem(*a).is_float() {
-            key[first..].sort_unstable();
-        }
+    if let Op::Binary(BinaryOp::Add | BinaryOp::Mul | BinaryOp::And | BinaryOp::Or | BinaryOp::Xor, a, _) = op
+        && !e.elem(*a).is_float()
+    {
+        key[first..].sort_unstable();
     }
     Some(key)
 }
@@ -193,13 +193,13 @@ impl Pass for Fold {
 
     fn inst(&mut self, e: &mut Emit, inst: Inst) -> Result<()> {
         let Inst { out, mut op, loc } = inst;
-        if let Op::If { cond, then, otherwise } = &mut op {
-            if let Some(c) = self.int(e, *cond) {
-                let taken = std::mem::take(if c != 0 { then } else { otherwise });
-                let taken = e.block(taken, self)?;
-                e.append(taken);
-                return Ok(());
-            }
+        if let Op::If { cond, then, otherwise } = &mut op
+            && let Some(c) = self.int(e, *cond)
+        {
+            let taken = std::mem::take(if c != 0 { then } else { otherwise });
+            let taken = e.block(taken, self)?;
+            e.append(taken);
+            return Ok(());
         }
         let Some(v) = out.filter(|_| op.is_pure()) else { return e.keep(Inst { out, op, loc }, self) };
         match self.known(e, &op, v) {

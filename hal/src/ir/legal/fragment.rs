@@ -254,7 +254,8 @@ impl Fragments {
     fn copy_async(&self, e: &mut Emit, dst: SharedId, dst_index: Value, src: ParamId, src_index: Value, elems: u32) {
         let elem = e.k.shared[dst.at()].elem;
         let widest = 16 / e.k.elem_bytes(elem) as u32;
-        let lanes = [8, 4, 2].into_iter().find(|l| !self.checked && *l <= widest && elems % l == 0).unwrap_or(1);
+        let lanes =
+            [8, 4, 2].into_iter().find(|l| !self.checked && *l <= widest && elems.is_multiple_of(*l)).unwrap_or(1);
         for i in (0..elems).step_by(lanes as usize) {
             let from = e.bin_c(BinaryOp::Add, src_index, i as u64);
             let to = e.bin_c(BinaryOp::Add, dst_index, i as u64);

@@ -52,6 +52,7 @@
 //!          | "assume_multiple" value "," n
 //! ```
 
+mod lex;
 mod names;
 mod parse;
 mod print;
