@@ -192,7 +192,7 @@ fn memory_that_runs_out_is_an_error_and_no_end() {
     assert!(matches!(&e, Error::OutOfMemory { device, asked, .. } if device == "mock:0" && *asked == 30 << 20), "{e}");
     // What pending work keeps is waited for.
     mock.hold();
-    let _ = device.submit(&[Step::Copy { src: a.slice(0, 4), dst: b.slice(0, 4) }]).unwrap();
+    drop(device.submit(&[Step::Copy { src: a.slice(0, 4), dst: b.slice(0, 4) }]).unwrap());
     drop((a, b));
     let later = std::thread::spawn({
         let mock = mock.clone();
