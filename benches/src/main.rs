@@ -1,0 +1,142 @@
+//! Our operations beside OpenBLAS in one process and one run: every round times both in turn, so that a machine whose speed
+//! drifts moves both. Prints a JSON line per measurement.
+//!
+//! `beside matmul`, `beside ops`, `beside minilm MODEL_FOLDER`, `beside first-matmul`; a device after it (`cpu`,
+//! `opencl:0`) limits it to that one. `scripts/bench` runs all of it beside the peers that have programs of their own.
+
+use anychip::{Device, Error, Result, Tensor};
+use anychip_benches::{matmul, minilm_ids, values, work};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+type Sgemm = unsafe extern "C" fn(
+    order: i32, ta: i32, tb: i32, m: i32, n: i32, k: i32, alpha: f32, a: *const f32, lda: i32, b: *const f32, ldb: i32,
+    beta: f32, c: *mut f32, ldc: i32,
+);
+
+/// OpenBLAS, if it is there.
+struct OpenBlas(libloading::Library);
+
+impl OpenBlas {
+    fn open() -> Option<OpenBlas> {
+        // SAFETY: the library's initialisers are those of OpenBLAS.
+        let found = ["libopenblas.so.0", "libopenblas.so"].iter().find_map(|n| unsafe { libloading::Library::new(n).ok() });
+        found.map(OpenBlas)
+    }
+
+    fn sgemm(&self, n: usize, a: &[f32], b: &[f32], c: &mut [f32]) -> Result<()> {
+        let n32 = n as i32;
+        // SAFETY: the signature is CBLAS's; the slices hold n·n elements each.
+        unsafe {
+            let f: libloading::Symbol<'_, Sgemm> =
+                self.0.get(b"cblas_sgemm\0").map_err(|e| Error::invalid(format!("OpenBLAS: {e}")))?;
+            f(101, 111, 111, n32, n32, n32, 1.0, a.as_ptr(), n32, b.as_ptr(), n32, 0.0, c.as_mut_ptr(), n32);
+        }
+        Ok(())
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort_unstable();
+    times[times.len() / 2].as_secs_f64() * 1e3
+}
+
+fn timed(f: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
+    let t = Instant::now();
+    f()?;
+    Ok(t.elapsed())
+}
+
+/// Rounds of one of each, until three seconds are over, at least nine.
+fn in_turn(works: &mut [&mut dyn FnMut() -> Result<()>]) -> Result<Vec<f64>> {
+    let mut times = vec![vec![]; works.len()];
+    works.iter_mut().try_for_each(|w| w())?;
+    let start = Instant::now();
+    while times[0].len() < 9 || (start.elapsed() < Duration::from_secs(3) && times[0].len() < 300) {
+        for (w, t) in works.iter_mut().zip(&mut times) {
+            t.push(timed(*w)?);
+        }
+    }
+    Ok(times.into_iter().map(median).collect())
+}
+
+fn devices(only: Option<&str>) -> Result<Vec<Device>> {
+    match only {
+        Some(id) => Ok(vec![Device::open(id)?]),
+        None => Device::list().devices.iter().map(|d| Device::open(&d.id)).collect(),
+    }
+}
+
+fn run() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let arg = |i: usize| args.get(i).map(String::as_str);
+    match arg(0) {
+        Some("matmul") => {
+            let blas = OpenBlas::open();
+            for device in devices(arg(1))? {
+                for (n, name) in [(512, "matmul512"), (1024, "matmul1024"), (2048, "matmul2048")] {
+                    let ours = matmul(n, name, &device)?;
+                    let (a, b, mut c) = (values(n * n, 1), values(n * n, 2), vec![0f32; n * n]);
+                    let mut run = || ours.run(&device);
+                    let t = match &blas {
+                        Some(blas) => in_turn(&mut [&mut run, &mut || blas.sgemm(n, &a, &b, &mut c)])?,
+                        None => in_turn(&mut [&mut run])?,
+                    };
+                    let gflops = |ms: f64| ours.flops / ms / 1e6;
+                    let peer = t.get(1).map(|&ms| gflops(ms));
+                    println!(
+                        "{}",
+                        json!({"op": name, "device": device.id(), "ms": t[0], "gflops": gflops(t[0]), "openblas_gflops": peer,
+                               "ratio": peer.map(|p| gflops(t[0]) / p)})
+                    );
+                }
+            }
+        }
+        Some("ops") => {
+            for device in devices(arg(1))? {
+                for w in work(&device)? {
+                    let t = in_turn(&mut [&mut || w.run(&device)])?[0];
+                    let rate = |x: f64| (x > 0.0).then(|| x / t / 1e6);
+                    println!(
+                        "{}",
+                        json!({"op": w.name, "device": device.id(), "ms": t, "gflops": rate(w.flops), "gbps": rate(w.bytes)})
+                    );
+                }
+            }
+        }
+        Some("minilm") => {
+            let folder = arg(1).ok_or_else(|| Error::invalid("minilm: the model's folder is missing"))?;
+            for device in devices(arg(2))? {
+                let model = anychip_embed::Model::load(folder, &device)?;
+                for batch in [1, 32] {
+                    let ids = minilm_ids(batch);
+                    let t = in_turn(&mut [&mut || model.embed_ids(&ids).map(|_| ())])?[0];
+                    println!("{}", json!({"op": format!("minilm {batch}x128"), "device": device.id(), "ms": t}));
+                }
+            }
+        }
+        // A process of its own: the caller measures from its start.
+        Some("first-matmul") => {
+            let device = Device::open(arg(1).unwrap_or("cpu"))?;
+            let a = Tensor::from_vec(values(128 * 128, 1), (128, 128), &device)?;
+            let sum: f32 = a.matmul(&a)?.to_vec::<f32>()?.iter().sum();
+            println!("{}", json!({"op": "first matmul 128", "device": device.id(), "sum": sum}));
+        }
+        _ => {
+            return Err(Error::invalid(
+                "usage: beside matmul [DEVICE] | ops [DEVICE] | minilm FOLDER [DEVICE] | first-matmul [DEVICE]",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn main() -> std::process::ExitCode {
+    match run() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("beside: {e}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
