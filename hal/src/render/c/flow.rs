@@ -99,7 +99,7 @@ impl Printer<'_> {
                 }
                 let text = self.expression(op, ty, !uses.computed)?;
                 let here = uses.reads == 1 && uses.read == uses.defined && !uses.header && text.len() <= MAX_INLINE;
-                if here || matches!(op, Op::Const(_) | Op::Scalar(_)) {
+                if here || matches!(op, Op::Const(_)) {
                     self.text[out.at()] = text;
                 } else {
                     self.name(out, &text)?;

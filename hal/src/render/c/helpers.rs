@@ -77,6 +77,8 @@ impl Shape {
     pub fn mask(self, x: &str) -> String {
         match self.signed_name() {
             "int" => x.to_string(),
+            // Compared again: rusticl 22.3 chooses wrongly by a mask that was only widened.
+            "long" => format!("(convert_long{0}({x}) != ((long{0})(0)))", self.lanes),
             name => format!("convert_{name}{}({x})", self.lanes),
         }
     }
@@ -198,6 +200,11 @@ impl Helpers {
         let t = s.c();
         self.need(format!("sign_{}", s.tag()), |name| {
             let zero = s.zero();
+            if s.lanes == 1 && !s.d.is_float() {
+                // Not by choosing: rusticl on llvmpipe 22.3 dies on choices among constants of 8 bits.
+                let number = if s.d.is_signed() { "(a > 0) - (a < 0)" } else { "a != 0" };
+                return format!("static {t} {name}({t} a) {{\n    return ({t})({number});\n}}\n");
+            }
             let below = if s.d.is_float() || s.d.is_signed() {
                 s.pick(&format!("(a < {zero})"), &s.number(-1.0), "a")
             } else {
@@ -230,11 +237,20 @@ impl Helpers {
                 (0.0, 2f64.powi(bits), 0, u64::MAX >> (64 - bits))
             };
             debug_assert_eq!(u.bits(), to.bits());
+            if bits < if from.d == DType::F64 { 53 } else { 24 } {
+                // Every number of the integer is one of the float: the float is cut to the range first.
+                let largest = if to.d.is_signed() { 2f64.powi(bits - 1) } else { 2f64.powi(bits) } - 1.0;
+                let number = from.pick("(x == x)", "x", &from.zero());
+                let cut = format!("fmin(fmax({number}, {}), {})", from.number(low), from.number(largest));
+                return format!("static {t} {name}({f} x) {{\n    return {};\n}}\n", to.convert(&cut));
+            }
             let (low, high) = (from.number(low), from.number(high));
             // Comparisons of `from` pick values of `to`: the masks are converted to its width.
             let mask = |m: String| {
                 if to.lanes == 1 || from.d.size() == to.d.size() {
                     m
+                } else if from.d.size() == 4 {
+                    to.mask(&m)
                 } else {
                     format!("convert_{}{}({m})", to.signed_name(), to.lanes)
                 }
