@@ -3,6 +3,7 @@
 use crate::{Device, Tensor};
 use anychip_hal::{DType, Error, Result};
 use anychip_kernels::{Host, Node};
+use std::time::Duration;
 
 /// A captured computation: same shapes and types, new values, as often as wanted.
 ///
@@ -58,6 +59,23 @@ impl Program {
     /// # Errors
     /// `InvalidArgument`, `ShapeMismatch`, `DTypeMismatch` when the inputs are not like the examples.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let outputs = self.program.run(&self.nodes(inputs)?)?;
+        Ok(outputs.into_iter().map(|n| Tensor::from_node(n, &self.device)).collect())
+    }
+
+    /// Runs it, waits, and says how long the device worked by its own clock; `None` where it has none.
+    pub fn run_timed(&self, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Option<Duration>)> {
+        let (outputs, time) = self.program.run_timed(&self.nodes(inputs)?)?;
+        Ok((outputs.into_iter().map(|n| Tensor::from_node(n, &self.device)).collect(), time))
+    }
+
+    /// What a run does: a line per launch, what was fused, memory.
+    pub fn explain(&self) -> String {
+        self.program.explain()
+    }
+
+    /// Inputs that are like the examples.
+    fn nodes(&self, inputs: &[Tensor]) -> Result<Vec<Node>> {
         if inputs.len() != self.inputs.len() {
             return Err(Error::invalid(format!(
                 "program: takes {} inputs, got {}",
@@ -80,9 +98,7 @@ impl Program {
                 )));
             }
         }
-        let nodes: Vec<Node> = inputs.iter().map(|t| t.node().clone()).collect();
-        let outputs = self.program.run(&nodes)?;
-        Ok(outputs.into_iter().map(|n| Tensor::from_node(n, &self.device)).collect())
+        Ok(inputs.iter().map(|t| t.node().clone()).collect())
     }
 
     /// The device that runs it.

@@ -134,7 +134,7 @@ fn header(file: &str, bytes: &[u8]) -> Result<(usize, BTreeMap<String, TensorInf
     let text =
         std::str::from_utf8(text).map_err(|e| bad(8 + e.valid_up_to(), "the header is not UTF-8 text".into()))?;
     let entries: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(text).map_err(|e| bad(8 + place(text, &e), format!("the header is not JSON: {e}")))?;
+        serde_json::from_str(text).map_err(|e| bad(8 + place(text, &e), format!("the header is not a JSON object: {e}")))?;
 
     let at = |name: &str| 8 + text.find(&format!("{name:?}")).unwrap_or(0);
     let mut infos = Vec::with_capacity(entries.len());

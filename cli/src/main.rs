@@ -1,1 +1,58 @@
-fn main() {}
+//! The `anychip` command: which chips are here, what they can do, how fast they are.
+
+mod bench;
+mod devices;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::{io::Write, process::ExitCode};
+
+/// One API for every chip: what is here, and how fast it is.
+#[derive(Parser)]
+#[command(name = "anychip", version, arg_required_else_help = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Every device of every backend, and for each backend that gives none, why
+    Devices {
+        /// How to print it
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Time of one operation on one device: medians over changing inputs
+    Bench(bench::Args),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Command::Devices { format } => devices::run(format),
+        Command::Bench(args) => bench::run(&args),
+    };
+    match done.and_then(|text| print(&text)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("anychip: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes to standard output; a reader that has gone away is no error of ours.
+fn print(text: &str) -> anychip::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(anychip::Error::io("standard output", &e)),
+        _ => Ok(()),
+    }
+}

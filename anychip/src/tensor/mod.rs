@@ -96,10 +96,10 @@ impl Tensor {
         anychip_kernels::realize(&nodes, first.device.chain())
     }
 
-    /// The same value with a copy on the host: when its device is lost, it can still be moved to another.
-    pub fn checkpoint(&self) -> Result<Tensor> {
-        let bytes = self.to_bytes()?;
-        Ok(self.with(Node::leaf(Host::new(bytes), self.dtype(), self.dims())?))
+    /// Computes the value and keeps a copy on the host: it survives the loss of its device.
+    pub fn checkpoint(&self) -> Result<&Tensor> {
+        anychip_kernels::checkpoint(&self.node, self.device.chain())?;
+        Ok(self)
     }
 
     /// The same value as a weight: a device may keep it in a layout of its own, which makes products with it faster. A value
@@ -115,6 +115,33 @@ impl Tensor {
     /// What computing this value would do: fusion, schedules, placement.
     pub fn explain(&self) -> Result<String> {
         anychip_kernels::explain(std::slice::from_ref(&self.node), self.device.chain())
+    }
+
+    /// The value in a buffer of one of the contract's devices, row-major without gaps; computed and carried there if need be.
+    pub fn buffer_on(&self, device: &anychip_hal::device::Device) -> Result<anychip_hal::device::Slice> {
+        anychip_kernels::buffer_of(&self.node, device)
+    }
+
+    /// A tensor whose elements lie row-major from the first byte of a buffer of the device's first chip. Who writes to the
+    /// buffer later changes the tensor.
+    ///
+    /// # Errors
+    /// `ShapeMismatch` when the buffer is too small.
+    pub fn from_buffer(
+        device: &Device,
+        buffer: anychip_hal::device::Buffer,
+        dtype: DType,
+        extents: impl axes::IntoShape,
+    ) -> Result<Tensor> {
+        let shape = axes::shape("from_buffer", extents)?;
+        let want = (anychip_kernels::shape::elements(&shape)? * dtype.size()) as u64;
+        if buffer.bytes() < want {
+            return Err(Error::ShapeMismatch(format!(
+                "from_buffer: shape {shape:?} of {dtype} takes {want} bytes, the buffer has {}",
+                buffer.bytes()
+            )));
+        }
+        Ok(Tensor::from_node(Node::on_device(&device.chain()[0], buffer, dtype, &shape)?, device))
     }
 
     // ---- values ----

@@ -1,0 +1,13 @@
+//! The tensor library on every device that is here, against plain f64 arithmetic of the host.
+//!
+//! `ANYCHIP_REQUIRE=cpu,opencl` makes a missing device a failure; without it a skip is printed by name.
+
+mod bad_input;
+mod common;
+mod elementwise;
+mod files;
+mod kernels;
+mod neural;
+mod reduce;
+mod types;
+mod views;

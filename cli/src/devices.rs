@@ -1,0 +1,116 @@
+//! `anychip devices`: what every device is and can do, as a table or as JSON.
+
+use crate::Format;
+use anychip::{
+    Device, Result,
+    hal::{
+        DeviceInfo,
+        info::{Arithmetic, TypeSupport},
+    },
+};
+use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+pub fn run(format: Format) -> Result<String> {
+    let listing = Device::list();
+    if format == Format::Json {
+        let devices = listing.devices.iter().map(object).collect::<Vec<_>>();
+        let unavailable: Vec<_> =
+            listing.unavailable.iter().map(|u| json!({ "backend": u.backend, "why": u.why })).collect();
+        return Ok(format!("{}\n", json!({ "devices": devices, "unavailable": unavailable })));
+    }
+    let mut out = String::new();
+    for info in &listing.devices {
+        let _ = writeln!(out, "{}", table(info));
+    }
+    for u in &listing.unavailable {
+        let _ = writeln!(out, "{}: not here: {}", u.backend, u.why);
+    }
+    Ok(out)
+}
+
+/// All of a device's data, and its name where a reader looks first.
+fn object(info: &DeviceInfo) -> Value {
+    let mut value = serde_json::to_value(info).unwrap_or_default();
+    if let Value::Object(map) = &mut value {
+        map.insert("name".into(), info.identity.name.clone().into());
+    }
+    value
+}
+
+fn table(info: &DeviceInfo) -> Table {
+    let mut t = Table::new();
+    t.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    let i = &info.identity;
+    t.set_header([info.id.as_str(), i.name.as_str()]);
+    let mut row = |what: &str, text: String| {
+        t.add_row([what, &text]);
+    };
+    row("backend", info.backend.clone());
+    row("made by", i.vendor.clone());
+    row("driver", format!("{} {}", i.driver, i.version));
+    row("physical", i.physical.clone());
+    row("class", format!("{:?}, {} units", info.class, info.units));
+    let m = &info.memory;
+    let shared = if m.unified { ", shared with the host" } else { "" };
+    row("memory", format!("{}, largest buffer {}{shared}", size(m.total), size(m.max_alloc)));
+    let list = |of: &dyn Fn(TypeSupport) -> bool| {
+        let names: Vec<_> = info.types.iter().filter(|(_, s)| of(**s)).map(|(d, _)| d.name()).collect();
+        if names.is_empty() { "none".to_string() } else { names.join(" ") }
+    };
+    row("stores", list(&|s| s.storage));
+    row("computes", list(&|s| s.arithmetic));
+    row("atomics", list(&|s| s.atomics));
+    row("packed dots", list(&|s| s.dot));
+    let features: Vec<_> = info.features.iter().map(|f| serde_name(f)).collect();
+    row("features", if features.is_empty() { "none".into() } else { features.join(" ") });
+    if let Some(s) = &info.subgroups {
+        row("subgroups", format!("{} to {} lanes", s.min, s.max));
+    }
+    for f in &info.fragments {
+        row("fragment", format!("{}×{}×{} {}·{} + {}", f.m, f.n, f.k, f.a, f.b, f.acc));
+    }
+    let l = &info.limits;
+    row("workgroup", format!("{} lanes, {:?} per dimension, {} shared", l.max_workgroup, l.max_workgroup_dim, size(l.max_shared.into())));
+    row("grid", format!("{:?} workgroups per dimension", l.max_groups));
+    row("bindings", format!("{} of {}, aligned to {}", l.max_bindings, size(l.max_binding_bytes), l.binding_align));
+    row("scalars", format!("{} bytes", l.max_scalars));
+    row("queues", l.queues.to_string());
+    let clock = info.clock.as_ref().map_or("none".into(), |c| format!("{} ns a tick", c.resolution_ns));
+    row("clock", clock);
+    for (dtype, a) in &info.arithmetic {
+        row(&format!("arithmetic {dtype}"), arithmetic(a));
+    }
+    t
+}
+
+fn arithmetic(a: &Arithmetic) -> String {
+    let mut parts = vec![if a.correctly_rounded { "+ − × correctly rounded" } else { "+ − × not correctly rounded" }.into()];
+    if a.may_contract {
+        parts.push("may contract a·b+c".into());
+    }
+    parts.push(if a.fma_fused { "fma rounds once" } else { "fma rounds twice" }.into());
+    parts.push(format!("division {} ULP, square root {} ULP", a.div_ulp, a.sqrt_ulp));
+    parts.push(format!("subnormals {}", serde_name(&a.subnormals)));
+    if !a.nan_inf {
+        parts.push("NaN and infinity not honoured".into());
+    }
+    parts.join(", ")
+}
+
+/// The name under which a value appears in JSON.
+fn serde_name(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(String::from)).unwrap_or_default()
+}
+
+fn size(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut n = bytes as f64;
+    let mut unit = 0;
+    while n >= 1024.0 && unit + 1 < units.len() {
+        n /= 1024.0;
+        unit += 1;
+    }
+    if n.fract() == 0.0 { format!("{n} {}", units[unit]) } else { format!("{n:.1} {}", units[unit]) }
+}
