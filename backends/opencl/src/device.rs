@@ -64,7 +64,7 @@ pub struct Device {
     pub info: DeviceInfo,
     pub id: Id,
     pub dialect: Dialect,
-    pub options: &'static str,
+    pub options: String,
     pub used: AtomicU64,
     pub lost: OnceLock<Error>,
     pub programs: Table<Program>,

@@ -16,7 +16,7 @@ pub struct Probed {
     /// For the printer.
     pub dialect: OpenCl,
     /// Options for the driver's compiler.
-    pub options: &'static str,
+    pub options: String,
 }
 
 struct Ask(cl_device_id);
@@ -189,6 +189,7 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
         .filter(|_| !quirks::applies(quirks::Effect::NoClock, &identity))
         .map(|ns| Clock { resolution_ns: ns.max(1) });
 
+    let serialised = quirks::applies(quirks::Effect::Serialised, &identity);
     let info = DeviceInfo {
         id,
         backend: NAME.into(),
@@ -214,14 +215,20 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
             queues: crate::queue::QUEUES,
         },
         clock,
-        serialised: false,
+        serialised,
         kernels: true,
         arithmetic,
     };
     let dialect =
         OpenCl { f16, f64, fma_f32: flag(single, CL_FP_FMA), fma_f64: f64 && flag(double, CL_FP_FMA), atomic64 };
     // OpenCL C 1.2 is what every device from 1.2 to 3.0 takes.
-    let options = if rounded { "-cl-std=CL1.2 -cl-fp32-correctly-rounded-divide-sqrt" } else { "-cl-std=CL1.2" };
+    let mut options = "-cl-std=CL1.2".to_string();
+    if rounded {
+        options += " -cl-fp32-correctly-rounded-divide-sqrt";
+    }
+    if quirks::applies(quirks::Effect::NoOptimiser, &info.identity) {
+        options += " -cl-opt-disable";
+    }
     Ok(Probed { info, dialect, options })
 }
 

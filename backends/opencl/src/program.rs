@@ -44,12 +44,12 @@ impl Device {
         let entry = CString::new(text.entry.as_str()).map_err(|e| failed(e.to_string()))?;
         let reused = cached
             .and_then(|c| self.unsealed(&text.source, c))
-            .and_then(|binary| self.from_binary(binary).ok())
+            .and_then(|binary| self.reuse_binary(binary).ok())
             .and_then(|p| clk::create_kernel(p.0, &entry).ok().map(|k| (p, cl::Kernel(k))));
         let (program, object) = match reused {
             Some(found) => found,
             None => {
-                let program = self.from_source(&text.source).map_err(|e| match e {
+                let program = self.compile_text(&text.source).map_err(|e| match e {
                     Built::Log(log) => failed(log),
                     Built::Code(call, code) => cl::error(&self.info.id, call, code, 0),
                 })?;
@@ -117,20 +117,21 @@ impl Device {
         (seal == self.seal(source, binary)).then_some(binary)
     }
 
-    fn from_source(&self, source: &str) -> std::result::Result<cl::Program, Built> {
+    fn compile_text(&self, source: &str) -> std::result::Result<cl::Program, Built> {
         let program = clp::create_program_with_source(self.context.get(), &[source])
             .map_err(|code| Built::Code("clCreateProgramWithSource", code))?;
         self.build(cl::Program(program))
     }
 
-    fn from_binary(&self, binary: &[u8]) -> std::result::Result<cl::Program, Built> {
+    fn reuse_binary(&self, binary: &[u8]) -> std::result::Result<cl::Program, Built> {
         let program = unsafe { clp::create_program_with_binary(self.context.get(), &[self.id.0], &[binary]) }
             .map_err(|code| Built::Code("clCreateProgramWithBinary", code))?;
         self.build(cl::Program(program))
     }
 
     fn build(&self, program: cl::Program) -> std::result::Result<cl::Program, Built> {
-        let options = CString::new(self.options).expect("the options are constants without a zero byte");
+        let options =
+            CString::new(self.options.as_str()).expect("the options are made of constants without a zero byte");
         match clp::build_program(program.0, &[self.id.0], &options, None, std::ptr::null_mut()) {
             Ok(()) => Ok(program),
             Err(code) if cl::is_memory(code) => Err(Built::Code("clBuildProgram", code)),

@@ -9,6 +9,10 @@ pub enum Effect {
     NoClock,
     /// What the driver says of a kernel's largest workgroup means nothing: launching decides.
     NoKernelLimit,
+    /// The compiler's optimiser is switched off.
+    NoOptimiser,
+    /// Two threads must not call it at once.
+    Serialised,
 }
 
 /// A row.
@@ -38,7 +42,21 @@ pub const QUIRKS: &[Quirk] = &[
         effect: Effect::NoKernelLimit,
         why: "CL_KERNEL_WORK_GROUP_SIZE is 32 for kernels that run with 1024 (seen with Mesa 22.3.6 on llvmpipe)",
     },
+    Quirk {
+        driver: "Oclgrind",
+        versions: &[],
+        effect: Effect::NoOptimiser,
+        why: "its interpreter does not know what the optimiser makes of saturating sums (llvm.uadd.sat, 21.10)",
+    },
+    Quirk {
+        driver: "Oclgrind",
+        versions: &[],
+        effect: Effect::Serialised,
+        why: "it is not made for several threads: its shadow memory is per thread (21.10)",
+    },
 ];
+
+// Not curable here: llvmpipe (seen in Mesa 22.3.6) ends all loops of a lane after 65,535 rounds in sum and reports nothing.
 
 /// True when a row with this effect names the driver.
 pub fn applies(effect: Effect, of: &Identity) -> bool {

@@ -84,7 +84,7 @@ fn loops_end_before_their_type_overflows() {
         |b, _, out| {
             let zero = b.u32(0);
             let count = b.var("count", zero);
-            let mut bump = |b: &mut Builder| {
+            let bump = |b: &mut Builder| {
                 let (c, one) = (b.get(count), b.u32(1));
                 let c = b.add(c, one);
                 b.set(count, c);
