@@ -41,7 +41,7 @@ fn object(info: &DeviceInfo) -> Value {
 
 fn table(info: &DeviceInfo) -> Table {
     let mut t = Table::new();
-    t.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    t.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     let i = &info.identity;
     t.set_header([info.id.as_str(), i.name.as_str()]);
     let mut row = |what: &str, text: String| {

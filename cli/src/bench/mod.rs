@@ -195,7 +195,7 @@ fn print(r: &Report, format: Format) -> Result<String> {
     }
     let device = r.device_ms.map_or("no clock".to_string(), |t| format!("{t:.4} ms"));
     let mut t = comfy_table::Table::new();
-    t.load_preset(comfy_table::presets::UTF8_FULL_CONDENSED);
+    t.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
     t.set_header(["op", "device", "dtype", "shape", "on the device", "wall", "GFLOP/s", "GB/s", "checksum"]);
     t.add_row([
         r.op.clone(),
