@@ -1,11 +1,14 @@
 //! Times of a few kernels on the vector machine: what the machine itself costs, beside the memory it moves.
 //!
-//! `cargo run --release -p anychip-cpu --example kernels`; medians of 15 launches, wall time.
+//! `cargo run --release -p anychip-cpu --example kernels`; medians of 15 launches.
 
 use anychip_cpu::CpuDriver;
 use anychip_hal::{
     Command, DType, Driver, Memory, Module, Range, RawBuffer, RawDevice, Submission, Work,
-    ir::{Access, BinaryOp, Builder, Builtin, CmpOp, Elem, Kernel, ParamKind, Place, ReduceOp, Role, UnaryOp, Value, legal},
+    ir::{
+        Access, BinaryOp, Builder, Builtin, CmpOp, Elem, Kernel, ParamKind, Place, ReduceOp, Role, UnaryOp, Value,
+        legal,
+    },
 };
 use std::time::{Duration, Instant};
 
@@ -95,19 +98,44 @@ fn rows(norm: bool, w: u32) -> Kernel {
     b.finish().expect("built by hand")
 }
 
-fn median(mut f: impl FnMut()) -> Duration {
-    let mut times: Vec<Duration> = (0..15)
-        .map(|_| {
-            let t = Instant::now();
-            f();
-            t.elapsed()
-        })
-        .collect();
-    times.sort();
-    times[7]
+/// Time that this process's threads have spent on cores, where the system tells.
+fn busy() -> Option<Duration> {
+    let mut sum = Duration::ZERO;
+    for task in std::fs::read_dir("/proc/self/task").ok()? {
+        let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        sum += Duration::from_nanos(text.split_whitespace().next()?.parse().ok()?);
+    }
+    Some(sum)
 }
 
-fn time(dev: &dyn RawDevice, k: &Kernel, groups: [u32; 3], buffers: &[(RawBuffer, u64)], user: u32) -> f64 {
+/// Medians of wall time and of time on cores, in ms.
+fn median(mut f: impl FnMut()) -> Time {
+    let mut times: [Vec<f64>; 2] = [vec![], vec![]];
+    for _ in 0..15 {
+        let (from, begun) = (busy().unwrap_or_default(), Instant::now());
+        f();
+        times[0].push(begun.elapsed().as_secs_f64() * 1e3);
+        times[1].push(busy().unwrap_or_default().saturating_sub(from).as_secs_f64() * 1e3);
+    }
+    let [wall, cores] = times.map(|mut t| {
+        t.sort_by(f64::total_cmp);
+        t[7]
+    });
+    Time { wall, cores }
+}
+
+struct Time {
+    wall: f64,
+    cores: f64,
+}
+
+impl std::fmt::Display for Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.2} ms ({:.2} on cores)", self.wall, self.cores)
+    }
+}
+
+fn time(dev: &dyn RawDevice, k: &Kernel, groups: [u32; 3], buffers: &[(RawBuffer, u64)], user: u32) -> Time {
     let k = legal::legalize(k, &legal::Target { info: dev.info(), idx_bits: 32, checked: false }).expect("legal");
     let program = dev.load(&Module::Kernel(&k), None).expect("loads").program;
     let (slots, bytes) = k.scalar_layout();
@@ -117,8 +145,7 @@ fn time(dev: &dyn RawDevice, k: &Kernel, groups: [u32; 3], buffers: &[(RawBuffer
             scalars[s.offset as usize..][..4].copy_from_slice(&user.to_le_bytes());
         }
     }
-    let bindings: Vec<Range> =
-        buffers.iter().map(|&(buffer, bytes)| Range { buffer, offset: 0, bytes }).collect();
+    let bindings: Vec<Range> = buffers.iter().map(|&(buffer, bytes)| Range { buffer, offset: 0, bytes }).collect();
     let commands = [Command::Launch { program, groups, bindings, scalars }];
     let work = Submission { queue: 0, after: &[], work: Work::Commands(&commands), profile: false };
     let run = || {
@@ -126,7 +153,7 @@ fn time(dev: &dyn RawDevice, k: &Kernel, groups: [u32; 3], buffers: &[(RawBuffer
         dev.wait(t, Duration::from_secs(60)).expect("runs");
     };
     run();
-    median(run).as_secs_f64() * 1e3
+    median(run)
 }
 
 fn main() -> anychip_hal::Result<()> {
@@ -144,17 +171,17 @@ fn main() -> anychip_hal::Result<()> {
     let groups = [n / 256, 1, 1];
     let copy = time(&*dev, &elementwise("copy", |_, [x, _, _]| x), groups, &buffers, n);
     let add = time(&*dev, &elementwise("mul_add", |b, [x, y, z]| b.mul_add(x, y, z)), groups, &buffers, n);
-    let gelu = time(&*dev, &elementwise("gelu", gelu), groups, &buffers, n);
-    println!("16M f32: copy {copy:.1} ms, x·y+z {add:.1} ms, gelu(x·y+z) {gelu:.1} ms");
+    let with_gelu = time(&*dev, &elementwise("gelu", gelu), groups, &buffers, n);
+    println!("16M f32: copy {copy}, x·y+z {add}, gelu(x·y+z) {with_gelu}");
     let (rows_, cols) = (4096, 1024);
     let two: Vec<(RawBuffer, u64)> = buffers[..2].iter().map(|&(b, _)| (b, 4 * rows_ as u64 * cols as u64)).collect();
     for w in [64, 256, 1024] {
         let softmax = time(&*dev, &rows(false, w), [rows_, 1, 1], &two, cols);
         let norm = time(&*dev, &rows(true, w), [rows_, 1, 1], &two, cols);
-        println!("4096×1024 by workgroups of {w}: softmax {softmax:.2} ms, layer norm {norm:.2} ms");
+        println!("4096×1024 by workgroups of {w}: softmax {softmax}, layer norm {norm}");
     }
     let small: Vec<(RawBuffer, u64)> = buffers.iter().map(|&(b, _)| (b, 4096)).collect();
-    let us = 1e3 * time(&*dev, &elementwise("gelu", gelu), [4, 1, 1], &small, 1024);
+    let us = 1e3 * time(&*dev, &elementwise("gelu", gelu), [4, 1, 1], &small, 1024).wall;
     println!("gelu of 1024 elements, submit to wait: {us:.1} µs");
     Ok(())
 }

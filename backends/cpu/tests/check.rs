@@ -100,7 +100,11 @@ fn reads_of_what_nobody_wrote() {
         let v = b.load(Place::Shared(s), l);
         b.store(z, i, v);
     });
-    found(go(&k), UNWRITTEN, "lane 32 of workgroup [0, 0, 0] reads element 32 of shared array tile, which nobody wrote");
+    found(
+        go(&k),
+        UNWRITTEN,
+        "lane 32 of workgroup [0, 0, 0] reads element 32 of shared array tile, which nobody wrote",
+    );
     let k = kernel(|b, _, z, i| {
         let a = b.private("table", DType::U32, 4);
         let zero = b.u32(0);

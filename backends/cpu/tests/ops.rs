@@ -1,6 +1,9 @@
 //! Every operation on every type against host arithmetic over special values, on every vector width, with operands that
 //! are lanes and operands that are the same for all.
 
+// Lanes are compared by number, across several lists.
+#![allow(clippy::needless_range_loop)]
+
 mod common;
 
 use anychip_cpu::vmath::Level;
@@ -9,6 +12,9 @@ use anychip_hal::{
     ir::{Access, BinaryOp, Builder, Builtin, CmpOp, Place, UnaryOp},
 };
 use common::{scalar, *};
+
+/// A function on the host.
+type Real = fn(f64) -> f64;
 
 const COMPUTING: [DType; 11] = [
     DType::Bool,
@@ -32,17 +38,72 @@ fn specials(d: DType) -> Vec<u64> {
             (0..48).map(|_| r.next() & 0xffff).chain([0, 0x8000, 0x7c00, 0x7f80, 0x3c00, 1, 0x3f80, 0xff80]).collect()
         }
         DType::F32 => [
-            0.0f32, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -2.5, 3.0, 1e-45, -1e-40, f32::MIN_POSITIVE, f32::MAX, f32::MIN,
-            f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 127.5, 255.0, 256.0, -129.0, 2147483648.0, 4294967296.0, 1e10,
-            -1e10, 9.3e18, 1.9e19, 16777217.0, 0.1,
+            0.0f32,
+            -0.0,
+            1.0,
+            -1.0,
+            0.5,
+            1.5,
+            2.5,
+            -2.5,
+            3.0,
+            1e-45,
+            -1e-40,
+            f32::MIN_POSITIVE,
+            f32::MAX,
+            f32::MIN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            127.5,
+            255.0,
+            256.0,
+            -129.0,
+            2147483648.0,
+            4294967296.0,
+            1e10,
+            -1e10,
+            9.3e18,
+            1.9e19,
+            16777217.0,
+            0.1,
         ]
         .iter()
         .map(|x| x.to_bits() as u64)
         .collect(),
         DType::F64 => [
-            0.0f64, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -2.5, 3.0, 5e-324, -1e-310, f64::MIN_POSITIVE, f64::MAX, f64::MIN,
-            f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 127.5, 255.0, 256.0, -129.0, 2147483648.0, 4294967296.0, 1e10,
-            -1e10, 9.3e18, 1.9e19, 16777217.0, 1e39, 1e-46, 65520.0, 65519.9,
+            0.0f64,
+            -0.0,
+            1.0,
+            -1.0,
+            0.5,
+            1.5,
+            2.5,
+            -2.5,
+            3.0,
+            5e-324,
+            -1e-310,
+            f64::MIN_POSITIVE,
+            f64::MAX,
+            f64::MIN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            f64::NAN,
+            127.5,
+            255.0,
+            256.0,
+            -129.0,
+            2147483648.0,
+            4294967296.0,
+            1e10,
+            -1e10,
+            9.3e18,
+            1.9e19,
+            16777217.0,
+            1e39,
+            1e-46,
+            65520.0,
+            65519.9,
         ]
         .iter()
         .map(|x| x.to_bits())
@@ -130,9 +191,8 @@ fn binary_operations() {
                         for i in 0..n {
                             let (a, c) = (if one_x { x[at] } else { x[i] }, if one_y { y[at] } else { y[i] });
                             let (got, want) = (bits_at(&bufs[2], i, d), scalar::binary(op, d, a, c));
-                            let zeros = matches!(op, BinaryOp::Min | BinaryOp::Max)
-                                && is_zero(d, got)
-                                && is_zero(d, want);
+                            let zeros =
+                                matches!(op, BinaryOp::Min | BinaryOp::Max) && is_zero(d, got) && is_zero(d, want);
                             assert!(same(d, got, want) || zeros, "{op:?} {d} {a:#x} {c:#x}: {got:#x}, not {want:#x}");
                         }
                     }
@@ -341,7 +401,7 @@ fn fma_rounds_once_and_mul_add_once_or_twice() {
 #[test]
 fn functions_of_reals_are_close_and_pow_and_dot_products_right() {
     use UnaryOp::*;
-    let host: [(UnaryOp, fn(f64) -> f64); 9] = [
+    let host: [(UnaryOp, Real); 9] = [
         (Exp, f64::exp),
         (Exp2, f64::exp2),
         (Log, f64::ln),
@@ -364,8 +424,10 @@ fn functions_of_reals_are_close_and_pow_and_dot_products_right() {
             b.store(Place::Buffer(pz), i, r);
             let k = b.finish().unwrap();
             for dev in devices() {
-                let xs: Vec<u64> =
-                    x.iter().map(|&x| if d == DType::F32 { (x as f32).to_bits() as u64 } else { x.to_bits() }).collect();
+                let xs: Vec<u64> = x
+                    .iter()
+                    .map(|&x| if d == DType::F32 { (x as f32).to_bits() as u64 } else { x.to_bits() })
+                    .collect();
                 let mut bufs = [raw(d, &xs), vec![0; n * d.size()]];
                 run(&*dev, &k, [n as u32 / 64, 1, 1], &mut bufs, &[]).unwrap();
                 for i in 0..n {

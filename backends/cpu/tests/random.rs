@@ -32,8 +32,7 @@ impl Gen {
 
     /// A value of a type: from the pool or made.
     fn pick(&mut self, d: DType) -> Value {
-        let of: Vec<Value> =
-            self.pool.iter().copied().filter(|&v| self.b.ty(v).elem() == Some(Elem::D(d))).collect();
+        let of: Vec<Value> = self.pool.iter().copied().filter(|&v| self.b.ty(v).elem() == Some(Elem::D(d))).collect();
         if !of.is_empty() && self.r.below(8) != 0 {
             return of[self.r.below(of.len())];
         }

@@ -34,9 +34,14 @@ pub(crate) enum Where {
     Run(u64),
     /// Lane l: the vector that starts at `start + l · components`; all lanes are in bounds.
     Interleaved(u64),
+    /// Runs of this many lanes, the first elements of which lie as the index says; all lanes are in bounds.
+    Rows(Affine, usize),
     /// Lane l: the element given by these indices (bytes of an index: 4 or 8); idle lanes have 0.
     Each(*const u8, usize),
 }
+
+/// Lanes from which on a copy costs less than a gather.
+const RUN: usize = 8;
 
 impl Machine<'_> {
     pub(crate) fn region(&self, at: &Target) -> Region {
@@ -130,6 +135,13 @@ impl Machine<'_> {
                         if comps > 1 && a.c == linear.map(|l| l * comps as i64) {
                             return Ok(Where::Interleaved(a.base));
                         }
+                        if comps == 1 && kind != Kind::Atomic && (kind == Kind::Read || mask.is_full()) {
+                            let digits = (0..4).take_while(|&d| a.c[d] == linear[d]).count();
+                            let run = self.shape.radix[..digits].iter().map(|&r| r as usize).product();
+                            if run >= RUN {
+                                return Ok(Where::Rows(a, run));
+                            }
+                        }
                         self.spread(self.index, a, 8);
                         return Ok(Where::Each(self.index, 8));
                     }
@@ -145,7 +157,7 @@ impl Machine<'_> {
         let banked = region.bank != 0 && self.groups > 1;
         if affine.is_none() && mask.is_full() && unsigned && !banked && region.stride == 1 {
             let (mut idx, wide) = (self.lanes(at.index), at.index_ty.size());
-            if idx != self.slot(at.index) as *const u8 {
+            if !std::ptr::eq(idx, self.slot(at.index)) {
                 // Indices that lie in a buffer are copied, so that what was checked is what is used.
                 unsafe { std::ptr::copy_nonoverlapping(idx, self.index, n * wide) };
                 idx = self.index;
@@ -188,7 +200,7 @@ impl Machine<'_> {
             self.check_access(at, dst.len(), mask, Kind::Read, loc)?;
         }
         let region = self.region(at);
-        let (n, size, comps) = (self.n, at.elem.size(), dst.len());
+        let (n, size, comps) = (self.n, at.size, dst.len());
         let bool_ = at.elem == DType::Bool;
         let found = self.locate(at, region, comps, mask, Kind::Read, loc)?;
         for (c, &r) in dst.iter().enumerate() {
@@ -210,6 +222,15 @@ impl Machine<'_> {
                         } else {
                             let d = self.out(r);
                             std::ptr::copy_nonoverlapping(from, d, n * size);
+                        }
+                    }
+                    Where::Rows(a, run) => {
+                        let d = self.out(r);
+                        self.each_row(a, run, |lane, i| {
+                            std::ptr::copy_nonoverlapping(region.ptr.add(i * size), d.add(lane * size), run * size);
+                        });
+                        if bool_ {
+                            self.normalise(d);
                         }
                     }
                     Where::Interleaved(i) => {
@@ -238,6 +259,19 @@ impl Machine<'_> {
         Ok(())
     }
 
+    /// Calls `f(first lane, first element)` for runs of lanes whose elements are neighbours.
+    fn each_row(&self, a: Affine, run: usize, f: impl Fn(usize, usize)) {
+        let radix = self.shape.radix.map(u64::from);
+        for lane in (0..self.n).step_by(run) {
+            let (mut left, mut at) = (lane as u64, a.base);
+            for (c, radix) in a.c.into_iter().zip(radix) {
+                at = at.wrapping_add((c as u64).wrapping_mul(left % radix));
+                left /= radix;
+            }
+            f(lane, at as usize);
+        }
+    }
+
     fn normalise(&mut self, d: *mut u8) {
         // The slot has n lanes and scratch 8 n bytes.
         unsafe {
@@ -251,7 +285,7 @@ impl Machine<'_> {
             self.check_access(at, src.len(), mask, Kind::Write, loc)?;
         }
         let region = self.region(at);
-        let (n, size, comps) = (self.n, at.elem.size(), src.len());
+        let (n, size, comps) = (self.n, at.size, src.len());
         let found = self.locate(at, region, comps, mask, Kind::Write, loc)?;
         for (c, &r) in src.iter().enumerate() {
             let step = c * region.stride;
@@ -276,6 +310,12 @@ impl Machine<'_> {
                             }
                             (arg, None) => scatter(arg, size, mask, n, |l| to.add(l * size)),
                         }
+                    }
+                    Where::Rows(a, run) => {
+                        let p = self.lanes(r);
+                        self.each_row(a, run, |lane, i| {
+                            std::ptr::copy_nonoverlapping(p.add(lane * size), region.ptr.add(i * size), run * size);
+                        });
                     }
                     Where::Interleaved(i) => {
                         let to = region.ptr.add((i as usize + c) * size);

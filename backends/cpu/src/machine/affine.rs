@@ -83,8 +83,10 @@ fn limits(ty: DType) -> (i128, i128) {
 impl Affine {
     /// A value from unreduced numbers.
     pub fn new(ty: DType, base: u64, c: [i64; 4]) -> Affine {
-        let c = if ty.size() == 4 { c.map(|x| x as i32 as i64) } else { c };
-        Affine { base: wrap(ty, base), c }
+        if matches!(ty, DType::I64 | DType::U64) {
+            return Affine { base, c };
+        }
+        Affine { base: wrap(ty, base), c: c.map(|x| x as i32 as i64) }
     }
 
     /// As a register holds it.
@@ -98,6 +100,21 @@ impl Affine {
 
     /// Smallest and largest value over the block, when no lane wraps.
     pub fn range(self, ty: DType, shape: &Shape) -> Option<(i128, i128)> {
+        if ty == DType::U32 || ty == DType::I32 {
+            // The same in 64 bits, where nothing overflows: coefficients have 32 bits, digits 10.
+            let base = if ty == DType::U32 { self.base as i64 } else { self.base as i32 as i64 };
+            let (mut lo, mut hi) = (base, base);
+            for i in 0..4 {
+                let span = self.c[i] * (shape.radix[i] as i64 - 1);
+                if span < 0 { lo += span } else { hi += span }
+            }
+            let fits = if ty == DType::U32 {
+                lo >= 0 && hi <= u32::MAX as i64
+            } else {
+                lo >= i32::MIN as i64 && hi <= i32::MAX as i64
+            };
+            return fits.then_some((lo as i128, hi as i128));
+        }
         let base = number(ty, self.base);
         let (mut lo, mut hi) = (base, base);
         for i in 0..4 {

@@ -183,7 +183,7 @@ impl Machine<'_> {
     }
 
     fn touch(&mut self, at: &Target, element: usize, lane: usize, kind: Kind) -> Option<(i64, String)> {
-        let size = at.elem.size();
+        let size = at.size;
         let bound = match at.space {
             Space::Buffer(b) => self.launch.buffers[b as usize].shadow,
             _ => None,
@@ -213,11 +213,8 @@ impl Machine<'_> {
                         }
                     }
                 }
-                match check.buffers[b as usize].get_mut(element) {
-                    Some(cell) => cell,
-                    // Never written by this kernel: nothing can race.
-                    None => return None,
-                }
+                // Without cells it is never written by this kernel, and nothing can race.
+                check.buffers[b as usize].get_mut(element)?
             }
         };
         if matches!(at.space, Space::Shared(_)) && kind != Kind::Write && !cell.written {

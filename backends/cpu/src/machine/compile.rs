@@ -289,7 +289,7 @@ impl<'k> Lowering<'k> {
     }
 
     fn reg(&mut self, ty: DType, level: i32) -> Reg {
-        self.regs.push(RegInfo { ty, slot: u32::MAX });
+        self.regs.push(RegInfo { ty, bytes: ty.size() as u8, slot: u32::MAX });
         self.level.push(level);
         self.regs.len() as Reg - 1
     }
@@ -365,7 +365,7 @@ impl<'k> Lowering<'k> {
         if !index_ty.is_int() {
             return self.refuse("an index that is no integer", loc);
         }
-        Ok(Target { space, elem, index: self.one(index, loc)?, index_ty })
+        Ok(Target { space, elem, size: elem.size(), index: self.one(index, loc)?, index_ty })
     }
 
     fn block(&mut self, block: &'k Block) -> Result<Vec<Node>> {

@@ -152,7 +152,7 @@ impl<'a> Machine<'a> {
     }
 
     pub fn bytes(&self, r: Reg) -> usize {
-        self.p.regs[r as usize].ty.size()
+        self.p.regs[r as usize].bytes as usize
     }
 
     /// Writes an affine value out.
@@ -611,7 +611,7 @@ impl<'a> Machine<'a> {
         if mask.is_full() {
             let slot = self.slot(a);
             match self.reps[a as usize] {
-                Rep::Vec(p) if dying && p == slot as *const u8 => {
+                Rep::Vec(p) if dying && std::ptr::eq(p, slot) => {
                     // Nobody reads the value again: the variable takes its slot over.
                     let (v, t) = (self.p.regs[var as usize].slot, self.p.regs[a as usize].slot);
                     self.slots.swap(v as usize, t as usize);

@@ -84,13 +84,15 @@ impl Machine<'_> {
         }
         let region = self.region(at);
         let found = self.locate(at, region, 1, mask, Kind::Atomic, loc)?;
-        let size = at.elem.size();
+        let size = at.size;
         let (value, compare) = (self.arg(value), compare.map(|c| self.arg(c)));
         let old = dst.map(|d| self.out(d));
         for l in (0..self.n).filter(|&l| mask.has(l)) {
             let element = match found {
                 super::access::Where::One(i) => i,
                 super::access::Where::Run(i) | super::access::Where::Interleaved(i) => i + l as u64,
+                // Not for atomics.
+                super::access::Where::Rows(..) => return Err(self.fault(-1, loc, "rows of atomics".to_string())),
                 super::access::Where::Each(idx, wide) => unsafe { read_bits(idx, l, wide) },
             };
             let bits = |a: Arg| match a {

@@ -33,9 +33,11 @@ pub(crate) struct Launch<'a> {
 // The pointers are to memory that outlives the launch; kernels that race on it get either value, as on any device.
 unsafe impl Sync for Launch<'_> {}
 
-/// Lanes of a block where workgroups are smaller: 2 KiB of f32 per instruction, eight live registers in half of a
-/// 32 KiB first-level cache.
-const BLOCK_LANES: usize = 512;
+/// Bytes that the registers of a block may fill: half of the smallest first-level cache in use, 32 KiB and more,
+/// leaves room for what is read and written.
+const BLOCK_BYTES: usize = 16 << 10;
+/// A workgroup of this many lanes is a block of its own: numbers of the workgroup are then the same for all lanes.
+const ENOUGH_LANES: usize = 512;
 /// Lane-instructions below which threads cost more than they give (waking one takes about 5 µs).
 const INLINE_WORK: u64 = 1 << 17;
 
@@ -46,20 +48,28 @@ pub(crate) fn run(p: &Program, mut launch: Launch<'_>, pool: &rayon::ThreadPool,
     let along = launch.along;
     let total: u64 = launch.groups.iter().map(|&g| g as u64).product();
     let lanes = p.lanes();
+    // At least 1 KiB of f32 for each instruction, so that finding it costs little.
+    let bytes: usize = p.slots.iter().map(|&b| b as usize).sum();
+    let target = (BLOCK_BYTES / bytes.max(1)).clamp(256, super::MAX_BLOCK);
     // Shared memory of a block stays in the second-level cache.
     let room = (128 << 10) / p.shared_bytes.max(1);
-    let most = (BLOCK_LANES / lanes).min(room).max(1) as u64;
+    let most = if lanes >= ENOUGH_LANES { 1 } else { (target / lanes).min(room).max(1) } as u64;
     let even = total.div_ceil(threads * 4).max(1);
     let batch = if check { 1 } else { most.min(even).min(launch.groups[along] as u64) } as u32;
     let rows = launch.groups[along].div_ceil(batch) as u64;
     let blocks = rows * (total / launch.groups[along] as u64);
     let others: Vec<usize> = (0..3).filter(|&d| d != along).collect();
     let block = |machine: &mut Machine<'_>, b: u64| {
-        let (row, rest) = (b % rows, b / rows);
         let mut first = [0u32; 3];
-        first[along] = row as u32 * batch;
-        first[others[0]] = (rest % launch.groups[others[0]] as u64) as u32;
-        first[others[1]] = (rest / launch.groups[others[0]] as u64) as u32;
+        if rows == blocks {
+            // A line of workgroups, which most launches are: no divisions.
+            first[along] = b as u32 * batch;
+        } else {
+            let (row, rest) = (b % rows, b / rows);
+            first[along] = row as u32 * batch;
+            first[others[0]] = (rest % launch.groups[others[0]] as u64) as u32;
+            first[others[1]] = (rest / launch.groups[others[0]] as u64) as u32;
+        }
         machine.run(first, batch.min(launch.groups[along] - first[along]))
     };
     let work = total.saturating_mul(lanes as u64).saturating_mul(p.weight);

@@ -15,6 +15,8 @@ pub(crate) type Reg = u32;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RegInfo {
     pub ty: DType,
+    /// Of an element.
+    pub bytes: u8,
     pub slot: u32,
 }
 
@@ -41,6 +43,8 @@ pub(crate) struct Target {
     pub space: Space,
     /// Element type in memory.
     pub elem: DType,
+    /// Bytes of an element.
+    pub size: usize,
     pub index: Reg,
     /// Type of the index.
     pub index_ty: DType,

@@ -113,7 +113,7 @@ impl Assign<'_> {
     fn give(&mut self, r: Reg) {
         let info = &mut self.regs[r as usize];
         if info.slot == u32::MAX {
-            info.slot = self.pool.take(info.ty.size() as u8);
+            info.slot = self.pool.take(info.bytes);
             self.dying.entry(self.live.last[r as usize]).or_default().push(r);
         }
     }
@@ -121,7 +121,7 @@ impl Assign<'_> {
     fn reap(&mut self) {
         for r in self.dying.remove(&self.at).unwrap_or_default() {
             let info = self.regs[r as usize];
-            self.pool.free.entry(info.ty.size() as u8).or_default().push(info.slot);
+            self.pool.free.entry(info.bytes).or_default().push(info.slot);
         }
     }
 

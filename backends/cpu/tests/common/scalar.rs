@@ -228,7 +228,7 @@ pub fn unary(op: UnaryOp, d: DType, a: u64) -> u64 {
     let low = a & mask(d);
     (match op {
         UnaryOp::Neg => (-n) as u64,
-        UnaryOp::Abs => n.abs() as u64,
+        UnaryOp::Abs => n.unsigned_abs() as u64,
         UnaryOp::Sign => n.signum() as u64,
         UnaryOp::Not => !n as u64,
         UnaryOp::CountOnes => low.count_ones() as u64,

@@ -4,7 +4,7 @@
 use super::{
     super::functions,
     Arg,
-    lanes::{Num, Same, map1, map2},
+    lanes::{Num, Same, map1, map2, tree},
 };
 use crate::vmath::Level;
 use anychip_hal::ir::{BinaryOp, ReduceOp, UnaryOp};
@@ -91,14 +91,14 @@ macro_rules! float {
                 if FUSED { a.mul_add(b, c) } else { $fma(a, b, c) }
             }
             #[inline(always)]
-            fn combine(op: ReduceOp) -> fn($t, $t) -> $t {
+            fn reduce(op: ReduceOp, d: &mut [$t]) {
                 match op {
-                    ReduceOp::Sum => |x, y| x + y,
-                    ReduceOp::Prod => |x, y| x * y,
-                    ReduceOp::Min => |x, y| if x < y || x.is_nan() { x } else { y },
-                    ReduceOp::Max => |x, y| if x > y || x.is_nan() { x } else { y },
+                    ReduceOp::Sum => tree(d, |x, y| x + y),
+                    ReduceOp::Prod => tree(d, |x, y| x * y),
+                    ReduceOp::Min => tree(d, |x, y| if x < y || x.is_nan() { x } else { y }),
+                    ReduceOp::Max => tree(d, |x, y| if x > y || x.is_nan() { x } else { y }),
                     // Refused when the kernel is compiled.
-                    ReduceOp::And | ReduceOp::Or | ReduceOp::Xor => |x, _| x,
+                    ReduceOp::And | ReduceOp::Or | ReduceOp::Xor => {}
                 }
             }
         }

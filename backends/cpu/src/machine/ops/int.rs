@@ -3,7 +3,7 @@
 
 use super::{
     Arg,
-    lanes::{Num, map1, map2},
+    lanes::{Num, map1, map2, tree},
 };
 use crate::vmath::Level;
 use anychip_hal::ir::{BinaryOp, ReduceOp, UnaryOp};
@@ -119,15 +119,15 @@ macro_rules! int {
                 a.wrapping_mul(b).wrapping_add(c)
             }
             #[inline(always)]
-            fn combine(op: ReduceOp) -> fn($t, $t) -> $t {
+            fn reduce(op: ReduceOp, d: &mut [$t]) {
                 match op {
-                    ReduceOp::Sum => |x, y| x.wrapping_add(y),
-                    ReduceOp::Prod => |x, y| x.wrapping_mul(y),
-                    ReduceOp::Min => |x, y| x.min(y),
-                    ReduceOp::Max => |x, y| x.max(y),
-                    ReduceOp::And => |x, y| x & y,
-                    ReduceOp::Or => |x, y| x | y,
-                    ReduceOp::Xor => |x, y| x ^ y,
+                    ReduceOp::Sum => tree(d, |x, y| x.wrapping_add(y)),
+                    ReduceOp::Prod => tree(d, |x, y| x.wrapping_mul(y)),
+                    ReduceOp::Min => tree(d, |x, y| x.min(y)),
+                    ReduceOp::Max => tree(d, |x, y| x.max(y)),
+                    ReduceOp::And => tree(d, |x, y| x & y),
+                    ReduceOp::Or => tree(d, |x, y| x | y),
+                    ReduceOp::Xor => tree(d, |x, y| x ^ y),
                 }
             }
         }

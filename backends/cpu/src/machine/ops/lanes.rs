@@ -23,8 +23,8 @@ pub(crate) trait Num: Same + PartialOrd {
     fn mul_add<const FUSED: bool>(a: Self, b: Self, c: Self) -> Self;
     /// a·b+c, rounded once.
     fn fma<const FUSED: bool>(a: Self, b: Self, c: Self) -> Self;
-    /// One step of a reduction.
-    fn combine(op: ReduceOp) -> fn(Self, Self) -> Self;
+    /// Reduces in place by [`tree`].
+    fn reduce(op: ReduceOp, d: &mut [Self]);
 }
 
 macro_rules! same {
@@ -153,22 +153,16 @@ pub(super) unsafe fn select<A: Same>(n: usize, d: *mut u8, cond: *const u8, a: A
 
 /// Halves until one is left: element i takes element i + ⌈n/2⌉. The order depends on `n` alone.
 #[inline(always)]
-pub(super) unsafe fn reduce<T: Num>(op: ReduceOp, n: usize, d: *mut u8) {
-    #[inline(always)]
-    fn tree<T: Copy>(d: &mut [T], f: impl Fn(T, T) -> T) {
-        let mut n = d.len();
-        while n > 1 {
-            let half = n.div_ceil(2);
-            let (low, high) = d[..n].split_at_mut(half);
-            for (l, &h) in low.iter_mut().zip(high.iter()) {
-                *l = f(*l, h);
-            }
-            n = half;
+pub(super) fn tree<T: Copy>(d: &mut [T], f: impl Fn(T, T) -> T) {
+    let mut n = d.len();
+    while n > 1 {
+        let half = n.div_ceil(2);
+        let (low, high) = d[..n].split_at_mut(half);
+        for (l, &h) in low.iter_mut().zip(high.iter()) {
+            *l = f(*l, h);
         }
+        n = half;
     }
-    let d = unsafe { from_raw_parts_mut(d as *mut T, n) };
-    let f = T::combine(op);
-    tree(d, f);
 }
 
 #[inline(always)]
@@ -234,5 +228,5 @@ pub(super) unsafe fn mask(n: usize, d: *mut u8, a: *const u8, b: *const u8, nega
         *d = a & ((b != 0) as u8 ^ flip);
     }
     // Byte sums of at most 255 lanes vectorise; a wider accumulator per lane does not.
-    d.chunks(255).map(|c| c.iter().fold(0u8, |s, &x| s + x) as usize).sum()
+    d.chunks(255).map(|c| c.iter().sum::<u8>() as usize).sum()
 }

@@ -158,7 +158,7 @@ macro_rules! level {
             }
             $(#[$enable])?
             unsafe fn reduce<T: Num>(op: ReduceOp, n: usize, d: *mut u8) {
-                unsafe { lanes::reduce::<T>(op, n, d) }
+                T::reduce(op, unsafe { std::slice::from_raw_parts_mut(d as *mut T, n) })
             }
             $(#[$enable])?
             unsafe fn gather<T: Same>(n: usize, d: *mut u8, mem: *const u8, idx: *const u8, wide: usize) {
