@@ -20,7 +20,7 @@ struct OpenBlas(libloading::Library);
 impl OpenBlas {
     fn open() -> Option<OpenBlas> {
         // SAFETY: the library's initialisers are those of OpenBLAS.
-        let found = ["libopenblas.so.0", "libopenblas.so"].iter().find_map(|n| unsafe { libloading::Library::new(n).ok() });
+        let found = ["libopenblas.so.0", "libopenblas.so"].into_iter().find_map(|n| unsafe { libloading::Library::new(n).ok() });
         found.map(OpenBlas)
     }
 
