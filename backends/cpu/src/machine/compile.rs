@@ -6,13 +6,14 @@ use super::{
     ops::{self, Table},
     program::*,
     slots,
+    uses::{exits, is_alias, is_pure, operands, weight},
 };
 use crate::vmath::Level;
 use anychip_hal::{
     DType, Error, Result,
     ir::{
-        Array, AtomicOp, BinaryOp, Block, Builtin, Elem, Inst as IrInst, Kernel, Loc, Op, ParamKind, Place, ReduceOp,
-        Type, UnaryOp, Value, VarId, visit,
+        Array, AtomicOp, BinaryOp, Block, Builtin, Elem, Inst as IrInst, Kernel, Loc, Op, ParamKind, Place, Type,
+        Value, VarId, visit,
     },
 };
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use std::collections::HashMap;
 /// Where a register's value is known: in the prologue, or inside this many loops.
 const PROLOGUE: i32 = -1;
 
-struct Lowering<'k> {
+pub(super) struct Lowering<'k> {
     kernel: &'k Kernel,
     table: Table,
     idx: DType,
@@ -133,111 +134,6 @@ pub(crate) fn compile(kernel: &Kernel, level: Level, checking: bool) -> Result<P
     })
 }
 
-/// Instructions of a lane; a loop counts as sixteen rounds.
-fn weight(nodes: &[Node]) -> u64 {
-    nodes
-        .iter()
-        .map(|n| match n {
-            Node::Do(_) => 1,
-            Node::If { then, otherwise, .. } => 1 + weight(then) + weight(otherwise),
-            Node::For { body, .. } => 16 * (1 + weight(body)),
-            Node::While { head, body, .. } => 16 * (1 + weight(head) + weight(body)),
-            Node::Break | Node::Continue | Node::Return => 1,
-        })
-        .fold(0u64, |a, b| a.saturating_add(b))
-}
-
-/// Lanes may leave the block other than by its end.
-fn exits(nodes: &[Node]) -> bool {
-    nodes.iter().any(|n| match n {
-        Node::Do(_) => false,
-        Node::If { exits, .. } => *exits,
-        // A break inside stays inside, but a return does not.
-        Node::For { body, .. } => exits(body),
-        Node::While { head, body, .. } => exits(head) || exits(body),
-        Node::Break | Node::Continue | Node::Return => true,
-    })
-}
-
-/// Values that an operation reads, blocks inside not included.
-fn operands(op: &Op) -> Vec<Value> {
-    match op {
-        Op::Const(_)
-        | Op::Scalar(_)
-        | Op::BufLen(_)
-        | Op::Builtin(_)
-        | Op::Get(_)
-        | Op::Break
-        | Op::Continue
-        | Op::Return
-        | Op::Barrier(_)
-        | Op::CopyCommit
-        | Op::CopyWait(_) => vec![],
-        Op::Unary(_, a)
-        | Op::Cast(a)
-        | Op::Bitcast(a)
-        | Op::Splat(a)
-        | Op::Extract(a, _)
-        | Op::Set(_, a)
-        | Op::GroupReduce(_, a)
-        | Op::FragFill(a)
-        | Op::AssumeMultiple(a, _) => vec![*a],
-        Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![*a, *b],
-        Op::MulAdd(a, b, c) | Op::Fma(a, b, c) | Op::Select(a, b, c) => vec![*a, *b, *c],
-        Op::Dot4 { a, b, acc, .. } => vec![*a, *b, *acc],
-        Op::Unpack { word, index, .. } => vec![*word, *index],
-        Op::Vector(of) => of.clone(),
-        Op::Load { index, .. } => vec![*index],
-        Op::Store { index, value, .. } => vec![*index, *value],
-        Op::Atomic { index, value, compare, .. } => {
-            let mut of = vec![*index, *value];
-            of.extend(compare);
-            of
-        }
-        Op::If { cond, .. } | Op::While { cond, .. } => vec![*cond],
-        Op::For { start, end, step, .. } => vec![*start, *end, *step],
-        Op::Subgroup { value, lane, .. } => {
-            let mut of = vec![*value];
-            of.extend(lane);
-            of
-        }
-        Op::CopyAsync { dst_index, src_index, .. } => vec![*dst_index, *src_index],
-        Op::FragLoad { index, stride, .. } => vec![*index, *stride],
-        Op::FragMma { acc, .. } => vec![*acc],
-        Op::FragStore { frag, index, stride, .. } => vec![*frag, *index, *stride],
-        Op::FragEach { frag, .. } => vec![*frag],
-    }
-}
-
-/// Nothing but its result comes of it.
-fn is_pure(op: &Op) -> bool {
-    !matches!(
-        op,
-        Op::Store { .. }
-            | Op::Set(..)
-            | Op::Atomic { .. }
-            | Op::If { .. }
-            | Op::For { .. }
-            | Op::While { .. }
-            | Op::Break
-            | Op::Continue
-            | Op::Return
-            | Op::Barrier(_)
-            | Op::GroupReduce(..)
-            | Op::Subgroup { .. }
-            | Op::CopyAsync { .. }
-            | Op::CopyCommit
-            | Op::CopyWait(_)
-            | Op::FragStore { .. }
-            | Op::FragEach { .. }
-    )
-}
-
-/// Gives its operand's registers on: a variable read through it must be copied.
-fn is_alias(op: &Op) -> bool {
-    matches!(op, Op::Cast(_) | Op::Bitcast(_) | Op::Splat(_) | Op::Extract(..) | Op::Vector(_) | Op::AssumeMultiple(..))
-}
-
 impl<'k> Lowering<'k> {
     /// Marks what an effect needs, then counts the readers of each value among that.
     fn count_uses(&mut self) {
@@ -269,7 +165,7 @@ impl<'k> Lowering<'k> {
         });
     }
 
-    fn refuse<T>(&self, what: &str, loc: Loc) -> Result<T> {
+    pub(super) fn refuse<T>(&self, what: &str, loc: Loc) -> Result<T> {
         let file = self.kernel.files.get(loc.file as usize).map_or("?", |f| f);
         Err(Error::unsupported(
             format!("kernel {} ({file}:{}): {what}", self.kernel.name, loc.line),
@@ -721,61 +617,5 @@ impl<'k> Lowering<'k> {
             }
         }
         self.refuse(&format!("conversion from {from} to {to}"), loc)
-    }
-
-    fn check_computes(&self, ty: DType, loc: Loc) -> Result<()> {
-        match ty {
-            DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2 => {
-                self.refuse(&format!("arithmetic in {ty}"), loc)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn check_unary(&self, op: UnaryOp, ty: DType, loc: Loc) -> Result<()> {
-        self.check_computes(ty, loc)?;
-        let fits = match op {
-            UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Sign => ty != DType::Bool,
-            UnaryOp::Not => !ty.is_float(),
-            UnaryOp::CountOnes | UnaryOp::LeadingZeros | UnaryOp::TrailingZeros => ty.is_int(),
-            UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Trunc | UnaryOp::Round => ty != DType::Bool,
-            UnaryOp::IsNan | UnaryOp::IsInf => ty != DType::Bool,
-            UnaryOp::Sqrt
-            | UnaryOp::Rsqrt
-            | UnaryOp::Recip
-            | UnaryOp::Exp
-            | UnaryOp::Exp2
-            | UnaryOp::Log
-            | UnaryOp::Log2
-            | UnaryOp::Sin
-            | UnaryOp::Cos
-            | UnaryOp::Tan
-            | UnaryOp::Tanh
-            | UnaryOp::Erf => ty.is_float(),
-        };
-        if fits { Ok(()) } else { self.refuse(&format!("{op:?} of {ty}"), loc) }
-    }
-
-    fn check_binary(&self, op: BinaryOp, ty: DType, loc: Loc) -> Result<()> {
-        self.check_computes(ty, loc)?;
-        let fits = match op {
-            BinaryOp::And | BinaryOp::Or | BinaryOp::Xor => !ty.is_float(),
-            BinaryOp::Shl | BinaryOp::Shr => ty.is_int(),
-            BinaryOp::Min | BinaryOp::Max => true,
-            BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Rem | BinaryOp::Pow => {
-                ty != DType::Bool
-            }
-        };
-        if fits { Ok(()) } else { self.refuse(&format!("{op:?} of {ty}"), loc) }
-    }
-
-    fn check_reduce(&self, op: ReduceOp, ty: DType, loc: Loc) -> Result<()> {
-        self.check_computes(ty, loc)?;
-        let fits = match op {
-            ReduceOp::And | ReduceOp::Or | ReduceOp::Xor => !ty.is_float(),
-            ReduceOp::Min | ReduceOp::Max => true,
-            ReduceOp::Sum | ReduceOp::Prod => ty != DType::Bool,
-        };
-        if fits { Ok(()) } else { self.refuse(&format!("{op:?} over {ty}"), loc) }
     }
 }

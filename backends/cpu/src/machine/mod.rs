@@ -1,16 +1,18 @@
 //! The SIMT vector machine: runs any legalised kernel, a block of lanes at a time.
 //!
-//! `compile` turns a kernel into a `program` of vector instructions, `slots` gives its registers memory; `launch`
-//! spreads workgroups over blocks and threads; `exec` runs a block, with `affine` values, `mask`s, `access`es and `group`
+//! `compile` (with `admit` and `uses`) turns a kernel into a `program` of vector instructions, `slots` gives its registers memory; `launch`
+//! spreads workgroups over blocks and threads; `exec` and `flow` run a block, with `affine` values, `mask`s, `access`es and `group`
 //! operations; `ops` are the instruction bodies per vector width; `check` watches. It knows nothing of buffers'
 //! lifetimes, queues or devices.
 
 mod access;
+mod admit;
 mod affine;
 mod arena;
 pub mod check;
 mod compile;
 mod exec;
+mod flow;
 mod functions;
 mod group;
 mod launch;
@@ -18,6 +20,7 @@ mod mask;
 mod ops;
 mod program;
 mod slots;
+mod uses;
 
 pub(crate) use compile::compile;
 pub(crate) use launch::{Bound, Launch, run};
