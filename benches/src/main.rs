@@ -2,7 +2,7 @@
 //! drifts moves both. Prints a JSON line per measurement.
 //!
 //! `beside matmul`, `beside ops`, `beside minilm MODEL_FOLDER`, `beside first-matmul`; a device after it (`cpu`,
-//! `opencl:0`) limits it to that one. `scripts/bench` runs all of it beside the peers that have programs of their own.
+//! `opencl:0`) limits it to that one; `EXPLAIN=1` prints MiniLM's plan. `scripts/bench` runs all of it beside the peers that have programs of their own.
 
 use anychip::{Device, Error, Result, Tensor};
 use anychip_benches::{matmul, minilm_ids, values, work};
@@ -110,6 +110,9 @@ fn run() -> Result<()> {
                 let model = anychip_embed::Model::load(folder, &device)?;
                 for batch in [1, 32] {
                     let ids = minilm_ids(batch);
+                    if std::env::var_os("EXPLAIN").is_some() {
+                        eprintln!("{}", model.explain(&ids)?);
+                    }
                     let t = in_turn(&mut [&mut || model.embed_ids(&ids).map(|_| ())])?[0];
                     println!("{}", json!({"op": format!("minilm {batch}x128"), "device": device.id(), "ms": t}));
                 }

@@ -95,21 +95,29 @@ impl Model {
         Ok(out)
     }
 
+    /// How a batch of rows of token ids is computed: a line per launch, what was fused, which memory.
+    pub fn explain(&self, ids: &[Vec<u32>]) -> Result<String> {
+        Ok(self.program(&self.batch(ids)?)?.explain())
+    }
+
     /// Starts one batch: `[batch, hidden]`.
     fn start(&self, rows: &[Vec<u32>]) -> Result<Tensor> {
         let inputs = self.batch(rows)?;
+        let program = self.program(&inputs)?;
+        program.run(&inputs)?.pop().ok_or_else(|| Error::invalid("embed: the program gave no output"))
+    }
+
+    /// The captured computation for inputs like these.
+    fn program(&self, inputs: &[Tensor]) -> Result<Arc<Program>> {
         let key = (inputs[0].dims()[0], inputs[0].dims()[1], inputs.len() > 1);
         let known = self.programs.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        let program = match known {
-            Some(p) => p,
-            None => {
-                let p = Program::new(&self.device, &inputs, |x| Ok(vec![self.bert.embeddings(&x[0], x.get(1))?]))?;
-                let p = Arc::new(p);
-                self.programs.lock().unwrap_or_else(PoisonError::into_inner).insert(key, p.clone());
-                p
-            }
-        };
-        program.run(&inputs)?.pop().ok_or_else(|| Error::invalid("embed: the program gave no output"))
+        if let Some(p) = known {
+            return Ok(p);
+        }
+        let p = Program::new(&self.device, inputs, |x| Ok(vec![self.bert.embeddings(&x[0], x.get(1))?]))?;
+        let p = Arc::new(p);
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner).insert(key, p.clone());
+        Ok(p)
     }
 
     /// Ids `[batch, length]`, padded to the longest row, and, where there is padding, the mask `[batch, length]`: 1 at tokens,
