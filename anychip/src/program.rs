@@ -77,11 +77,7 @@ impl Program {
     /// Inputs that are like the examples.
     fn nodes(&self, inputs: &[Tensor]) -> Result<Vec<Node>> {
         if inputs.len() != self.inputs.len() {
-            return Err(Error::invalid(format!(
-                "program: takes {} inputs, got {}",
-                self.inputs.len(),
-                inputs.len()
-            )));
+            return Err(Error::invalid(format!("program: takes {} inputs, got {}", self.inputs.len(), inputs.len())));
         }
         for (i, (x, (shape, dtype))) in inputs.iter().zip(&self.inputs).enumerate() {
             x.on("program", &self.device)?;

@@ -87,8 +87,9 @@ impl SafeTensors {
         let Some(info) = self.tensors.get(name) else {
             return Err(Error::invalid(format!("{}: no tensor {name:?}; {}", self.file, self.like(name))));
         };
-        let dtype = dtype(info.dtype)
-            .ok_or_else(|| Error::unsupported(format!("{}: tensor {name:?}", self.file), format!("type {}", info.dtype)))?;
+        let dtype = dtype(info.dtype).ok_or_else(|| {
+            Error::unsupported(format!("{}: tensor {name:?}", self.file), format!("type {}", info.dtype))
+        })?;
         let (start, end) = info.data_offsets;
         let host = Host::part(self.bytes.clone(), self.data + start, end - start).ok_or_else(|| Error::Corrupt {
             file: self.file.clone(),
@@ -133,8 +134,8 @@ fn header(file: &str, bytes: &[u8]) -> Result<(usize, BTreeMap<String, TensorInf
     };
     let text =
         std::str::from_utf8(text).map_err(|e| bad(8 + e.valid_up_to(), "the header is not UTF-8 text".into()))?;
-    let entries: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(text).map_err(|e| bad(8 + place(text, &e), format!("the header is not a JSON object: {e}")))?;
+    let entries: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)
+        .map_err(|e| bad(8 + place(text, &e), format!("the header is not a JSON object: {e}")))?;
 
     let at = |name: &str| 8 + text.find(&format!("{name:?}")).unwrap_or(0);
     let mut infos = Vec::with_capacity(entries.len());
@@ -161,7 +162,10 @@ fn header(file: &str, bytes: &[u8]) -> Result<(usize, BTreeMap<String, TensorInf
         }
         if start != next {
             let what = if start < next { "overlaps the tensor before it" } else { "leaves a gap before it" };
-            return Err(bad(at(name), format!("tensor {name:?} starts at {start}, which {what} (that ends at {next})")));
+            return Err(bad(
+                at(name),
+                format!("tensor {name:?} starts at {start}, which {what} (that ends at {next})"),
+            ));
         }
         let count = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
         let bits = count.and_then(|c| c.checked_mul(info.dtype.bitsize()));
@@ -273,6 +277,5 @@ pub fn save<'a, N: Into<String>>(
         }
         saved.insert(name, value);
     }
-    serialize_to_file(saved, None, path)
-        .map_err(|e| Error::Io { path: path.display().to_string(), why: e.to_string() })
+    serialize_to_file(saved, None, path).map_err(|e| Error::Io { path: path.display().to_string(), why: e.to_string() })
 }

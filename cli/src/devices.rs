@@ -72,7 +72,15 @@ fn table(info: &DeviceInfo) -> Table {
         row("fragment", format!("{}×{}×{} {}·{} + {}", f.m, f.n, f.k, f.a, f.b, f.acc));
     }
     let l = &info.limits;
-    row("workgroup", format!("{} lanes, {:?} per dimension, {} shared", l.max_workgroup, l.max_workgroup_dim, size(l.max_shared.into())));
+    row(
+        "workgroup",
+        format!(
+            "{} lanes, {:?} per dimension, {} shared",
+            l.max_workgroup,
+            l.max_workgroup_dim,
+            size(l.max_shared.into())
+        ),
+    );
     row("grid", format!("{:?} workgroups per dimension", l.max_groups));
     row("bindings", format!("{} of {}, aligned to {}", l.max_bindings, size(l.max_binding_bytes), l.binding_align));
     row("scalars", format!("{} bytes", l.max_scalars));
@@ -86,7 +94,8 @@ fn table(info: &DeviceInfo) -> Table {
 }
 
 fn arithmetic(a: &Arithmetic) -> String {
-    let mut parts = vec![if a.correctly_rounded { "+ − × correctly rounded" } else { "+ − × not correctly rounded" }.into()];
+    let mut parts =
+        vec![if a.correctly_rounded { "+ − × correctly rounded" } else { "+ − × not correctly rounded" }.into()];
     if a.may_contract {
         parts.push("may contract a·b+c".into());
     }

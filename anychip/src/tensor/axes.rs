@@ -144,8 +144,7 @@ impl Axes for RangeFull {
 /// Axes in rising order, each once.
 pub(crate) fn resolve_all(what: &str, axes: &impl Axes, shape: &[usize]) -> Result<Vec<usize>> {
     let Some(written) = axes.axes() else { return Ok((0..shape.len()).collect()) };
-    let mut found: Vec<usize> =
-        written.iter().map(|&a| resolve(what, a, shape, shape.len())).collect::<Result<_>>()?;
+    let mut found: Vec<usize> = written.iter().map(|&a| resolve(what, a, shape, shape.len())).collect::<Result<_>>()?;
     found.sort_unstable();
     if found.windows(2).any(|w| w[0] == w[1]) {
         return Err(Error::ShapeMismatch(format!("{what}: axes {written:?} of shape {shape:?} name one axis twice")));

@@ -42,9 +42,7 @@ impl Tensor {
         if a[a.len() - 1] != inner {
             let fits = b.len() > 1 && a[a.len() - 1] == b[b.len() - 1];
             let hint = if fits { "; did you mean rhs.t()?" } else { "" };
-            return Err(Error::ShapeMismatch(format!(
-                "matmul: inner dimensions differ: lhs {a:?} × rhs {b:?}{hint}"
-            )));
+            return Err(Error::ShapeMismatch(format!("matmul: inner dimensions differ: lhs {a:?} × rhs {b:?}{hint}")));
         }
         let left = if a.len() == 1 { self.unsqueeze(0)? } else { self.clone() };
         let right = if b.len() == 1 { rhs.unsqueeze(1)? } else { rhs.clone() };

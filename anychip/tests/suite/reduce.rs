@@ -80,9 +80,12 @@ fn reductions_of_views_with_work_before_and_after() {
         let want = Host::build(&[40], |i| (0..30).map(|r| x.at(&[r, i[0] + 5]).powi(2)).sum::<f64>().sqrt());
         close(&format!("norm of a view on {d}"), &got, &want, |_, w| 40.0 * U * w);
         let repeated = x.on(d).narrow(0, 0, 1).unwrap().expand((7, 50)).unwrap().sum(0).unwrap();
-        close(&format!("sum of a repeat on {d}"), &repeated, &Host::build(&[50], |i| 7.0 * x.at(&[0, i[0]])), |_, w| {
-            8.0 * U * w.abs()
-        });
+        close(
+            &format!("sum of a repeat on {d}"),
+            &repeated,
+            &Host::build(&[50], |i| 7.0 * x.at(&[0, i[0]])),
+            |_, w| 8.0 * U * w.abs(),
+        );
     });
 }
 

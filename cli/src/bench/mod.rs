@@ -18,9 +18,11 @@ pub const SETS: usize = 4;
 const WARM_UPS: usize = 3;
 
 #[derive(clap::Args)]
-#[command(after_help = "Shapes: matmul MxKxN; attention BATCHxHEADSxLENGTHxWIDTH; softmax and layer_norm ROWSxCOLUMNS; \
+#[command(
+    after_help = "Shapes: matmul MxKxN; attention BATCHxHEADSxLENGTHxWIDTH; softmax and layer_norm ROWSxCOLUMNS; \
                         elementwise, sum and copy of any rank; fma LANES.\n\
-                        Example: anychip bench matmul --device cpu --size 1024 --format json")]
+                        Example: anychip bench matmul --device cpu --size 1024 --format json"
+)]
 pub struct Args {
     /// What to time
     #[arg(value_enum, value_name = "OP")]

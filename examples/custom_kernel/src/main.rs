@@ -24,8 +24,8 @@ fn rotate(x: &Buf<f32>, out: &mut Buf<f32>, heads: u32, half: u32, base: f32) {
 fn rotate_with_tensors(x: &Tensor, base: f32) -> Result<Tensor> {
     let device = x.device();
     let (positions, half) = (x.dim(0)?, x.dim(2)? / 2);
-    let frequency = Tensor::full(base, half, device)?
-        .pow(Tensor::arange(0f32, half as f32, device)?.div(half)?.neg()?)?;
+    let frequency =
+        Tensor::full(base, half, device)?.pow(Tensor::arange(0f32, half as f32, device)?.div(half)?.neg()?)?;
     let angle = Tensor::arange(0f32, positions as f32, device)?.reshape((positions, 1, 1))?.mul(frequency)?;
     let (first, second) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
     let (cos, sin) = (angle.cos()?, angle.sin()?);

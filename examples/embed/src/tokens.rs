@@ -29,10 +29,8 @@ impl Tokens {
 
     /// Ids of a text, beginning and end marks included: never none, at most [`MAX_TOKENS`].
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self
-            .0
-            .encode_fast(text, true)
-            .map_err(|e| Error::invalid(format!("the text cannot be tokenized: {e}")))?;
+        let encoding =
+            self.0.encode_fast(text, true).map_err(|e| Error::invalid(format!("the text cannot be tokenized: {e}")))?;
         Ok(encoding.get_ids().to_vec())
     }
 }
