@@ -83,6 +83,8 @@ struct Run<'a> {
     last: Vec<Option<Pending>>,
     /// Every submission, where times are asked for.
     timed: Option<Vec<Pending>>,
+    /// Values do not share memory: they outlive the run.
+    keep: bool,
 }
 
 impl Run<'_> {
@@ -112,6 +114,7 @@ impl Run<'_> {
                 if home == device {
                     match temp.slot {
                         None => self.chain[device].alloc(temp.bytes)?,
+                        Some(_) if self.keep => self.chain[device].alloc(temp.bytes)?,
                         Some(s) => match &self.slots[s] {
                             Some(b) => b.clone(),
                             None => {
@@ -143,37 +146,106 @@ impl Run<'_> {
     }
 }
 
-/// Runs a plan on leaves; the outputs' buffers and devices, and what is under way: the last submission to each device, or all
-/// of them, with times asked for.
-fn execute(plan: &Plan, chain: &[Device], leaves: &[Node], profile: bool) -> Result<(Vec<Placed>, Vec<Pending>)> {
-    let mut run = Run {
-        plan,
-        chain,
-        leaves,
-        slots: vec![None; plan.slots.len()],
-        at: FxHashMap::default(),
-        queued: vec![],
-        queued_for: 0,
-        last: chain.iter().map(|_| None).collect(),
-        timed: profile.then(Vec::new),
-    };
-    for l in &plan.launches {
-        if l.device != run.queued_for {
-            run.flush()?;
-            run.queued_for = l.device;
+impl<'a> Run<'a> {
+    fn new(plan: &'a Plan, chain: &'a [Device], leaves: &'a [Node], profile: bool) -> Run<'a> {
+        Run {
+            plan,
+            chain,
+            leaves,
+            slots: vec![None; plan.slots.len()],
+            at: FxHashMap::default(),
+            queued: vec![],
+            queued_for: 0,
+            last: chain.iter().map(|_| None).collect(),
+            timed: profile.then(Vec::new),
+            keep: false,
+        }
+    }
+
+    /// Queues the n-th launch.
+    fn launch(&mut self, n: usize) -> Result<()> {
+        let plan = self.plan;
+        let l = &plan.launches[n];
+        if l.device != self.queued_for {
+            self.flush()?;
+            self.queued_for = l.device;
         }
         let mut bindings = Vec::with_capacity(l.bindings.len());
         for &v in &l.bindings {
-            let buffer = run.buffer(v, l.device)?;
-            let bytes = run.bytes(v);
+            let buffer = self.buffer(v, l.device)?;
+            let bytes = self.bytes(v);
             bindings.push(Slice { buffer, offset: 0, bytes });
         }
-        run.queued.push(Step::Launch {
-            program: l.program.clone(),
-            grid: l.grid,
-            bindings,
-            scalars: l.scalars.clone(),
-        });
+        let (program, grid, scalars) = (l.program.clone(), l.grid, l.scalars.clone());
+        self.queued.push(Step::Launch { program, grid, bindings, scalars });
+        Ok(())
+    }
+}
+
+/// The part of a program that follows from its weights alone (a transposed copy, say): computed once.
+struct Settled {
+    /// Per launch of the plan: it belongs to this part.
+    launches: Vec<bool>,
+    /// Values and the device on which each lies.
+    values: Vec<((ValueRef, usize), Buffer)>,
+}
+
+impl Settled {
+    /// Computes what no leaf before `inputs` has a part in.
+    fn new(plan: &Plan, chain: &[Device], leaves: &[Node], inputs: usize) -> Result<Settled> {
+        let depends = |v: &ValueRef, temps: &[bool]| match *v {
+            ValueRef::Leaf(n) => n < inputs,
+            ValueRef::Temp(t) => temps[t],
+        };
+        // Results are computed anew by every run: whoever gets one may write into it.
+        let mut temps: Vec<bool> = (0..plan.temps.len()).map(|t| plan.outputs.contains(&ValueRef::Temp(t))).collect();
+        // A value may be written by several launches (the parts of a concatenation): until nothing changes any more.
+        loop {
+            let mut changed = false;
+            for l in &plan.launches {
+                let moves = l.bindings.iter().any(|v| depends(v, &temps));
+                for v in l.bindings.last().into_iter().filter(|_| moves) {
+                    if let ValueRef::Temp(t) = *v {
+                        changed |= !std::mem::replace(&mut temps[t], true);
+                    }
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+        let launches: Vec<bool> =
+            plan.launches.iter().map(|l| !l.bindings.iter().any(|v| depends(v, &temps))).collect();
+        let mut run = Run { keep: true, ..Run::new(plan, chain, leaves, false) };
+        for n in (0..plan.launches.len()).filter(|&n| launches[n]) {
+            run.launch(n)?;
+        }
+        run.flush()?;
+        // Only what the rest reads is kept.
+        let read =
+            |v: &ValueRef| plan.launches.iter().zip(&launches).any(|(l, settled)| !settled && l.bindings.contains(v));
+        let values = run.at.into_iter().filter(|((v, _), _)| matches!(v, ValueRef::Temp(_)) && read(v)).collect();
+        Ok(Settled { launches, values })
+    }
+}
+
+/// Runs a plan on leaves; the outputs' buffers and devices, and what is under way: the last submission to each device, or all
+/// of them, with times asked for.
+fn execute(
+    plan: &Plan,
+    chain: &[Device],
+    leaves: &[Node],
+    profile: bool,
+    settled: Option<&Settled>,
+) -> Result<(Vec<Placed>, Vec<Pending>)> {
+    let mut run = Run::new(plan, chain, leaves, profile);
+    if let Some(settled) = settled {
+        run.at.extend(settled.values.iter().cloned());
+    }
+    for n in 0..plan.launches.len() {
+        if settled.is_none_or(|s| !s.launches[n]) {
+            run.launch(n)?;
+        }
     }
     run.flush()?;
     let outputs = plan
@@ -220,7 +292,7 @@ pub fn realize(nodes: &[Node], chain: &[Device]) -> Result<()> {
 fn realize_once(pending: &[Node], chain: &[Device]) -> Result<()> {
     let s = Snapshot::take(pending, &[]);
     let plan = planned(&s, chain)?;
-    let (outputs, under_way) = execute(&plan, chain, &s.leaves, false)?;
+    let (outputs, under_way) = execute(&plan, chain, &s.leaves, false, None)?;
     if chain.len() > 1 {
         // The next device can take over only while the history is there.
         under_way.iter().try_for_each(Pending::wait)?;
@@ -280,6 +352,8 @@ pub struct Program {
     inputs: Vec<(DType, Vec<usize>)>,
     leaves: Vec<Node>,
     outputs: Vec<(DType, Vec<usize>)>,
+    /// What follows from the weights alone, computed by the first run.
+    settled: Mutex<Option<Arc<Settled>>>,
 }
 
 impl Program {
@@ -301,6 +375,7 @@ impl Program {
             inputs: inputs.iter().map(kind).collect(),
             leaves,
             outputs: outputs.iter().map(kind).collect(),
+            settled: Mutex::new(None),
         })
     }
 
@@ -343,13 +418,24 @@ impl Program {
         }
         realize(inputs, &self.chain)?;
         let leaves: Vec<Node> = inputs.iter().chain(&self.leaves).cloned().collect();
-        let (outputs, under_way) = execute(&self.plan, &self.chain, &leaves, profile)?;
+        let settled = self.settled(&leaves)?;
+        let (outputs, under_way) = execute(&self.plan, &self.chain, &leaves, profile, Some(&settled))?;
         let nodes = outputs
             .into_iter()
             .zip(&self.outputs)
             .map(|(p, (dtype, shape))| Node::on_device(&p.device, p.buffer, *dtype, shape))
             .collect::<Result<_>>()?;
         Ok((nodes, under_way))
+    }
+
+    fn settled(&self, leaves: &[Node]) -> Result<Arc<Settled>> {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(s) = &*settled {
+            return Ok(s.clone());
+        }
+        let s = Arc::new(Settled::new(&self.plan, &self.chain, leaves, self.inputs.len())?);
+        *settled = Some(s.clone());
+        Ok(s)
     }
 
     /// What a run does: a line per launch, what was fused, memory.

@@ -1,10 +1,9 @@
 //! Elementwise: one result element per lane, any fused expression, any strides.
 
 use super::{
-    Body, Made, Map,
+    Body, Lanes, Made, Map,
     body::{Id, merge},
     emit::{Emit, Maker, MapArgs},
-    lanes_for,
 };
 use anychip_hal::{
     DType, Result,
@@ -15,14 +14,14 @@ use anychip_hal::{
 const SHORT_ROW: usize = 32;
 
 /// Writes `body.exprs[root]` over the space `dims` to where `out` says. Bindings: slots, output.
-pub fn map(mut body: Body, root: Id, dims: &[usize], out: Map, dtype: DType, max_lanes: u32) -> Result<Made> {
+pub fn map(mut body: Body, root: Id, dims: &[usize], out: Map, dtype: DType, lanes: Lanes) -> Result<Made> {
     body.maps.push(out);
     let (dims, _) = merge(dims, &mut body.maps, &[]);
     let out = body.maps.pop().unwrap_or(Map { strides: vec![], offset: 0 });
     let total: usize = dims.iter().product();
     let cols = dims.last().copied().unwrap_or(1);
     let by_row = dims.len() > 1 && cols >= SHORT_ROW;
-    let lanes = lanes_for(if by_row { cols } else { total }, max_lanes);
+    let lanes = if by_row { lanes.along(cols) } else { lanes.flat(total) };
     let mut m = Maker::new("map", lanes);
     let mut emit = Emit::declare(&mut m, &body);
     let out_args = MapArgs::declare(&mut m, "out", &out);

@@ -16,7 +16,7 @@ pub mod rows;
 
 pub use body::{Body, Expr, Map};
 
-use anychip_hal::{device::ScalarArg, ir};
+use anychip_hal::{DeviceInfo, device::ScalarArg, info::DeviceClass, ir};
 
 /// A kernel with the arguments of its launch. Bindings: the body's slots in order, then what the function says, then the
 /// output.
@@ -29,13 +29,43 @@ pub struct Made {
     pub grid: u64,
 }
 
-/// Lanes for work along an axis of `n` elements: enough to cover it, in steps that keep the number of kernels small.
-pub fn lanes_for(n: usize, max: u32) -> u32 {
-    let want = match n {
-        0..=32 => 32,
-        33..=64 => 64,
-        65..=128 => 128,
-        _ => 256,
-    };
-    want.min(max.max(1))
+/// How workgroups along an axis are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lanes {
+    /// Lanes of a workgroup, at most.
+    pub max: u32,
+    /// Workgroups fit the axis closely. For a device whose lanes are a loop (the CPU): a tail costs it more than another kernel.
+    pub close: bool,
+}
+
+/// Lanes of a workgroup on chips with real lanes: occupancy gains nothing above this.
+const WIDE: u32 = 256;
+
+impl Lanes {
+    /// What suits a device.
+    pub fn of(info: &DeviceInfo) -> Lanes {
+        Lanes { max: info.limits.max_workgroup.max(1), close: info.class == DeviceClass::Cpu }
+    }
+
+    /// Lanes for work along an axis of `n` elements.
+    pub fn along(self, n: usize) -> u32 {
+        if self.close {
+            let n = n.clamp(1, u32::MAX as usize) as u32;
+            let rounds = n.div_ceil(self.max);
+            return n.div_ceil(rounds).next_multiple_of(16).min(self.max);
+        }
+        // Few sizes, so that few kernels are compiled.
+        let want = match n {
+            0..=32 => 32,
+            33..=64 => 64,
+            65..=128 => 128,
+            _ => WIDE,
+        };
+        want.min(self.max)
+    }
+
+    /// Lanes for `n` independent elements that lie side by side.
+    pub fn flat(self, n: usize) -> u32 {
+        Lanes { close: false, ..self }.along(n)
+    }
 }

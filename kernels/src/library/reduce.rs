@@ -5,10 +5,9 @@
 //! of the result lie side by side in memory and neighbours of the reduction do not.
 
 use super::{
-    Body, Made, Map,
+    Body, Lanes, Made, Map,
     body::{Id, merge},
     emit::{Emit, Maker, MapArgs, compute_type},
-    lanes_for,
 };
 use anychip_hal::{
     DType, Result,
@@ -91,7 +90,7 @@ fn combine(b: &mut Builder, op: ReduceOp, var: VarId, x: Value) {
 }
 
 /// Makes the kernel. Bindings: slots, output.
-pub fn reduce(mut r: Reduce, schedule: Schedule, max_lanes: u32) -> Result<Made> {
+pub fn reduce(mut r: Reduce, schedule: Schedule, lanes: Lanes) -> Result<Made> {
     r.body.maps.push(r.out.clone());
     let (dims, cuts) = merge(&r.dims, &mut r.body.maps, &[r.kept]);
     let out = r.body.maps.pop().unwrap_or(Map { strides: vec![], offset: 0 });
@@ -100,8 +99,8 @@ pub fn reduce(mut r: Reduce, schedule: Schedule, max_lanes: u32) -> Result<Made>
     let reduced: usize = dims[kept..].iter().product();
     let work = compute_type(r.dtype);
     let lanes = match schedule {
-        Schedule::Across => lanes_for(reduced.div_ceil(r.parts.max(1)), max_lanes),
-        Schedule::Along => lanes_for(results, max_lanes),
+        Schedule::Across => lanes.along(reduced.div_ceil(r.parts.max(1))),
+        Schedule::Along => lanes.flat(results),
     };
     let mut m = Maker::new("reduce", lanes);
     let mut emit = Emit::declare(&mut m, &r.body);

@@ -5,10 +5,9 @@
 //! order, then over the lanes.
 
 use super::{
-    Body, Made, Map,
+    Body, Lanes, Made, Map,
     body::{Id, merge},
     emit::{Emit, Maker, MapArgs, compute_type},
-    lanes_for,
 };
 use anychip_hal::{
     DType, Result,
@@ -57,8 +56,8 @@ pub struct Rows {
 /// How rows are worked on.
 #[derive(Debug, Clone, Copy)]
 pub struct Schedule {
-    /// Lanes of a workgroup, at most.
-    pub max_lanes: u32,
+    /// Lanes of a workgroup.
+    pub lanes: Lanes,
     /// Bytes of shared memory that may hold a row.
     pub max_shared: u32,
 }
@@ -123,7 +122,7 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
     let cols = if dims.len() > outer { dims[outer] } else { 1 };
     let rows: usize = dims[..outer].iter().product();
     let work = compute_type(r.dtype);
-    let lanes = lanes_for(cols, s.max_lanes);
+    let lanes = s.lanes.along(cols);
     let kept_len = KEPT.into_iter().find(|&k| k >= cols && k * work.size() <= s.max_shared as usize / 2);
     let name = match r.row {
         Row::Softmax => "softmax",

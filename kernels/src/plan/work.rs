@@ -11,7 +11,7 @@ use super::{
 use crate::{
     graph::View,
     library::{
-        Body, Expr, Made, Map,
+        Body, Expr, Lanes, Made, Map,
         body::Id,
         emit::compute_type,
         map::map,
@@ -33,6 +33,8 @@ const SPLIT_FROM: usize = 1 << 16;
 const PART: usize = 1 << 15;
 /// Results from which on a lane per result keeps a chip busy.
 const MANY_RESULTS: usize = 512;
+/// Results from which on a lane per result is better than reading memory in strides.
+const SOME_RESULTS: usize = 64;
 
 impl Planner<'_> {
     /// Plans a group on device `d` of the chain; the value of its root.
@@ -63,8 +65,8 @@ impl Planner<'_> {
         Ok(out)
     }
 
-    fn max_lanes(&self, d: usize) -> u32 {
-        self.chain[d].info().limits.max_workgroup
+    fn lanes(&self, d: usize) -> Lanes {
+        Lanes::of(self.chain[d].info())
     }
 
     /// Loads a kernel and queues its launch.
@@ -104,7 +106,7 @@ impl Planner<'_> {
         let (body, slots) = (l.body, l.slots);
         let note = format!("map {:?} {}, {} operations", space, item.dtype, operations(&body));
         let target = dense_map(&space);
-        let made = map(body, root, &space, target, item.dtype, self.max_lanes(d))?;
+        let made = map(body, root, &space, target, item.dtype, self.lanes(d))?;
         self.launch(made, d, &slots, &[out], note)
     }
 
@@ -123,7 +125,7 @@ impl Planner<'_> {
         let (body, slots) = (l.body, l.slots);
         let note = format!("{row:?} {dims:?} {}, {} operations fused", item.dtype, operations(&body));
         let limits = &self.chain[d].info().limits;
-        let schedule = rows::Schedule { max_lanes: limits.max_workgroup, max_shared: limits.max_shared };
+        let schedule = rows::Schedule { lanes: self.lanes(d), max_shared: limits.max_shared };
         let out_map = dense_map(&dims);
         let (dtype, out_dtype) = (self.s.items[inputs[0]].dtype, root.dtype);
         let made =
@@ -167,7 +169,7 @@ impl Planner<'_> {
             }
             _ => 1,
         };
-        let lanes = self.max_lanes(d);
+        let lanes = self.lanes(d);
         let note = format!(
             "{op:?} {:?} over {axes:?} {dtype}, {schedule:?}, {} operations fused",
             source.shape,
@@ -276,7 +278,8 @@ impl Planner<'_> {
             across |= unit_in(kept..dims.len(), s);
             along |= unit_in(0..kept, s);
         }
-        match results >= MANY_RESULTS && ((along && !across) || reduced <= 16) {
+        let neighbours = along && !across && results >= SOME_RESULTS;
+        match neighbours || (reduced <= 16 && results >= MANY_RESULTS) {
             true => reduce::Schedule::Along,
             false => reduce::Schedule::Across,
         }
@@ -320,7 +323,7 @@ impl Planner<'_> {
             let id = l.lower(g.root, &steps).map_err(|m| self.again(g, m))?;
             let (body, slots) = (l.body, l.slots);
             let target = Map { strides: placed.strides, offset: placed.offset };
-            let made = map(body, id, &space, target, root.dtype, self.max_lanes(d))?;
+            let made = map(body, id, &space, target, root.dtype, self.lanes(d))?;
             return self.launch(made, d, &slots, &[out], "matmul over nothing".into());
         }
         let epilogue = l.lower(g.root, &steps).map_err(|m| self.again(g, m))?;
@@ -472,7 +475,7 @@ impl Planner<'_> {
             let (body, slots) = (l.body, l.slots);
             let note = format!("concat part {:?} of {:?} {}", part.shape, item.shape, item.dtype);
             let target = Map { strides: layout.strides.clone(), offset };
-            let made = map(body, id, &part.shape, target, item.dtype, self.max_lanes(d))?;
+            let made = map(body, id, &part.shape, target, item.dtype, self.lanes(d))?;
             self.launch(made, d, &slots, &[out], note)?;
         }
         Ok(())
