@@ -24,8 +24,8 @@ pub(crate) struct Prepared {
 }
 
 enum Work {
-    MatMul(matmul::MatMul),
-    Attention(attention::Attention),
+    MatMul(Box<matmul::MatMul>),
+    Attention(Box<attention::Attention>),
 }
 
 fn refuse(graph: &op::Graph, why: impl Into<String>) -> Error {
@@ -45,8 +45,8 @@ fn prepare(graph: &op::Graph, level: Level) -> Result<Prepared> {
         return Err(refuse(graph, "an operand is a reversed slice"));
     }
     let work = match first.op {
-        op::Op::MatMul => Work::MatMul(matmul::MatMul::prepare(graph, *result, out, level)?),
-        op::Op::Attention { .. } => Work::Attention(attention::Attention::prepare(graph, out, level)?),
+        op::Op::MatMul => Work::MatMul(Box::new(matmul::MatMul::prepare(graph, *result, out, level)?)),
+        op::Op::Attention { .. } => Work::Attention(Box::new(attention::Attention::prepare(graph, out, level)?)),
         _ => return Err(refuse(graph, "the CPU takes matmul and attention as a whole; the rest runs as kernels")),
     };
     let workspace = match &work {
@@ -123,6 +123,7 @@ fn elements(slice: &Slice, dtype: DType, offset: usize) -> Result<Elements<'_>> 
 }
 
 /// The output's elements of a type.
+#[allow(clippy::mut_from_ref)] // a slice is a handle on raw memory; hal binds a written buffer once
 fn elements_mut<T>(slice: &Slice, offset: usize) -> Result<&mut [T]> {
     let size = std::mem::size_of::<T>();
     let n = slice.bytes / size;
