@@ -67,7 +67,7 @@ pub struct Range {
     pub buffer: RawBuffer,
     /// First byte.
     pub offset: u64,
-    /// How many bytes.
+    /// How many bytes; never zero in a command.
     pub bytes: u64,
 }
 
@@ -127,8 +127,8 @@ impl Module<'_> {
 pub struct Loaded {
     /// The handle for `Launch`.
     pub program: RawProgram,
-    /// Bytes that make the next load of the same module on the same device and driver fast; empty when the
-    /// backend has none.
+    /// Bytes that make the next load of the same module on the same device and driver fast; empty when the backend has
+    /// none, or has them only after the first launch ([`RawDevice::binary`]). Of a load from `cached`: the same bytes.
     pub binary: Vec<u8>,
     /// What the program needs.
     pub resources: Resources,
@@ -210,6 +210,13 @@ pub trait RawDevice: MaybeSendSync {
     /// Compiles a module. `cached` is what an earlier `Loaded::binary` said; a backend that cannot use it
     /// compiles afresh.
     fn load(&self, module: &Module<'_>, cached: Option<&[u8]>) -> Result<Loaded>;
+
+    /// What [`Loaded::binary`] would be now: asked once, from any thread, when the program's first launch is complete, of
+    /// programs that were loaded without one. Empty: none of this program. `None`: this device never has one.
+    fn binary(&self, program: RawProgram) -> Option<Vec<u8>> {
+        let _ = program;
+        None
+    }
 
     /// Drops a program that no pending work uses.
     fn unload(&self, program: RawProgram);

@@ -191,6 +191,10 @@ impl RawDevice for Device {
         }
     }
 
+    fn binary(&self, program: RawProgram) -> Option<Vec<u8>> {
+        Some(self.programs.get(program.0).map(|p| self.sealed_binary(&p)).unwrap_or_default())
+    }
+
     fn unload(&self, program: RawProgram) {
         self.programs.remove(program.0);
     }

@@ -29,6 +29,9 @@ pub struct Program {
     pub bindings: usize,
     pub scalars: usize,
     pub workgroup: [u32; 3],
+    /// What it was compiled from: a binary is good for this text only.
+    source: String,
+    program: cl::Program,
 }
 
 impl Device {
@@ -46,6 +49,7 @@ impl Device {
             .and_then(|c| self.unsealed(&text.source, c))
             .and_then(|binary| self.reuse_binary(binary).ok())
             .and_then(|p| clk::create_kernel(p.0, &entry).ok().map(|k| (p, cl::Kernel(k))));
+        let earlier = if reused.is_some() { cached } else { None };
         let (program, object) = match reused {
             Some(found) => found,
             None => {
@@ -81,7 +85,6 @@ impl Device {
             })
             .collect();
         let shared = self.kernel_number(&object, clk::CL_KERNEL_LOCAL_MEM_SIZE);
-        let binary = self.sealed_binary(&program, &text.source);
         let loaded = Program {
             name: kernel.name.clone(),
             kernel: Mutex::new(object),
@@ -89,6 +92,13 @@ impl Device {
             args,
             scalars: scalars as usize,
             workgroup: kernel.workgroup,
+            source: text.source,
+            program,
+        };
+        let binary = match earlier {
+            Some(binary) => binary.to_vec(),
+            None if quirks::applies(Effect::LateBinary, &self.info.identity) => vec![],
+            None => self.sealed_binary(&loaded),
         };
         Ok(Loaded {
             program: RawProgram(self.programs.insert(Arc::new(loaded))),
@@ -143,10 +153,10 @@ impl Device {
     }
 
     /// The driver's binary behind its seal; empty when it gives none.
-    fn sealed_binary(&self, program: &cl::Program, source: &str) -> Vec<u8> {
-        let all = clp::get_program_info(program.0, clp::CL_PROGRAM_BINARIES).map(Vec::<Vec<u8>>::from);
+    pub(crate) fn sealed_binary(&self, of: &Program) -> Vec<u8> {
+        let all = clp::get_program_info(of.program.0, clp::CL_PROGRAM_BINARIES).map(Vec::<Vec<u8>>::from);
         match all.ok().and_then(|mut all| all.pop()) {
-            Some(binary) if !binary.is_empty() => [&self.seal(source, &binary)[..], &binary].concat(),
+            Some(binary) if !binary.is_empty() => [&self.seal(&of.source, &binary)[..], &binary].concat(),
             _ => vec![],
         }
     }

@@ -11,6 +11,8 @@ pub enum Effect {
     NoKernelLimit,
     /// The compiler's optimiser is switched off.
     NoOptimiser,
+    /// A program's binary is whole only after its first launch.
+    LateBinary,
     /// Two threads must not call it at once.
     Serialised,
 }
@@ -47,6 +49,13 @@ pub const QUIRKS: &[Quirk] = &[
         versions: &[],
         effect: Effect::NoOptimiser,
         why: "its interpreter does not know what the optimiser makes of saturating sums (llvm.uadd.sat, 21.10)",
+    },
+    Quirk {
+        driver: "Portable Computing Language",
+        versions: &[],
+        effect: Effect::LateBinary,
+        why: "it compiles for a workgroup size at the first launch; a binary fetched before lacks that code, takes as long \
+              to fetch as that compilation, and is what every later fetch gives (3.1)",
     },
     Quirk {
         driver: "Oclgrind",

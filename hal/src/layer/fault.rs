@@ -77,7 +77,7 @@ impl Fault {
 }
 
 impl RawDevice for Fault {
-    forward!(info, free, accepts, unload, release, notify, trim);
+    forward!(info, free, accepts, binary, unload, release, notify, trim);
 
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
         self.meet(Call::Alloc)?;

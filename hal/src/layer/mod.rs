@@ -65,6 +65,9 @@ macro_rules! forward {
             self.inner.load(module, cached)
         }
     };
+    (@ binary) => {
+        fn binary(&self, program: $crate::RawProgram) -> Option<Vec<u8>> { self.inner.binary(program) }
+    };
     (@ unload) => {
         fn unload(&self, program: $crate::RawProgram) { self.inner.unload(program) }
     };

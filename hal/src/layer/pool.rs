@@ -95,7 +95,7 @@ impl Pool {
 }
 
 impl RawDevice for Pool {
-    forward!(info, host_write, host_read, accepts, load, unload, record, release, submit, wait, notify);
+    forward!(info, host_write, host_read, accepts, load, binary, unload, record, release, submit, wait, notify);
 
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
         let info = self.inner.info();

@@ -57,6 +57,10 @@ impl RawDevice for Serial {
         let _turn = lock(&self.turn);
         self.inner.load(module, cached)
     }
+    fn binary(&self, program: RawProgram) -> Option<Vec<u8>> {
+        let _turn = lock(&self.turn);
+        self.inner.binary(program)
+    }
     fn unload(&self, program: RawProgram) {
         let _turn = lock(&self.turn);
         self.inner.unload(program)

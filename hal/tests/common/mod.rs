@@ -100,6 +100,8 @@ pub struct State {
     pub compiled: Vec<String>,
     pub from_cache: Vec<String>,
     pub unloaded: u64,
+    /// Programs have a binary only once they have run; fetching it takes so long.
+    pub late: Option<Duration>,
     wakers: Vec<Waker>,
     /// Calls inside the device now, and the most at once.
     pub inside: u32,
@@ -271,8 +273,19 @@ impl RawDevice for Mock {
             }
         };
         s.programs.insert(id, kept);
+        let binary = if s.late.is_some() { vec![] } else { binary };
         let workspace = if matches!(module, Module::Graph(_)) { 128 } else { 0 };
         Ok(Loaded { program: RawProgram(id), binary, resources: Resources { workspace, ..Resources::default() } })
+    }
+
+    fn binary(&self, program: RawProgram) -> Option<Vec<u8>> {
+        let late = self.state().late?;
+        std::thread::sleep(late);
+        let s = self.state();
+        let Kept::Kernel(k) = &s.programs[&program.0] else { return Some(vec![]) };
+        let launched = |c: &Command| matches!(c, Command::Launch { program: p, .. } if *p == program);
+        assert!(s.log.iter().any(launched), "{} is asked for its binary before it has run", k.name);
+        Some(serde_json::to_vec(&**k).unwrap())
     }
 
     fn unload(&self, program: RawProgram) {
