@@ -63,7 +63,7 @@ fn table(info: &DeviceInfo) -> Table {
     row("computes", list(&|s| s.arithmetic));
     row("atomics", list(&|s| s.atomics));
     row("packed dots", list(&|s| s.dot));
-    let features: Vec<_> = info.features.iter().map(|f| serde_name(f)).collect();
+    let features: Vec<_> = info.features.iter().map(serde_name).collect();
     row("features", if features.is_empty() { "none".into() } else { features.join(" ") });
     if let Some(s) = &info.subgroups {
         row("subgroups", format!("{} to {} lanes", s.min, s.max));

@@ -31,7 +31,7 @@ impl Tensor {
             let known: Vec<i64> = to.iter().copied().filter(|&n| n != -1).collect();
             let given = elements(&shape("reshape", known)?)?;
             let have = self.elem_count();
-            if given == 0 || have % given != 0 {
+            if given == 0 || !have.is_multiple_of(given) {
                 return Err(Error::ShapeMismatch(format!(
                     "reshape: {:?} has {have} elements, which {to:?} does not divide",
                     self.dims()

@@ -177,7 +177,7 @@ fn programs() {
     refused(p.run(&[]), &["1 inputs", "got 0"]);
     shape_error(p.run(&[f32s(&[3, 2], &d)]), &["input 0", "[3, 2]", "[2, 3]"]);
     type_error(p.run(&[x.to_dtype(DType::I32).unwrap()]), &["input 0", "i32", "f32"]);
-    assert_eq!(p.run(&[x.clone()]).unwrap()[0].to_vec::<f32>().unwrap(), [2.0; 6]);
+    assert_eq!(p.run(std::slice::from_ref(&x)).unwrap()[0].to_vec::<f32>().unwrap(), [2.0; 6]);
     refused(Program::new(&d, &[x], |x| Ok(vec![x[0].matmul(&x[0])?])).map(|_| ()), &["matmul", "[2, 3]"]);
 }
 
@@ -285,6 +285,7 @@ fn an_altered_cache_file() {
     }
 }
 
+#[allow(clippy::ptr_arg)] // one of several ways to damage a file, all of one type
 fn flip(bytes: &mut Vec<u8>) {
     let middle = bytes.len() / 2;
     bytes.iter_mut().skip(middle).take(64).for_each(|b| *b ^= 0x55);

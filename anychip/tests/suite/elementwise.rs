@@ -7,10 +7,12 @@ const SHAPES: [&[usize]; 10] =
     [&[], &[1], &[7], &[3, 5], &[2, 3, 4], &[0], &[3, 0, 2], &[33, 65], &[4, 1, 6], &[2, 1, 2, 1, 3]];
 
 type Function = fn(&Tensor) -> Result<Tensor>;
+type Meaning = fn(f64) -> f64;
+type Test = fn(f64, f64) -> bool;
 
 /// Name, function, its meaning, range of arguments, ULPs. The bounds are those of the OpenCL specification's full profile, which
 /// every device here has to keep; for compositions, the sum over their parts.
-const EXACT: [(&str, Function, fn(f64) -> f64); 9] = [
+const EXACT: [(&str, Function, Meaning); 9] = [
     ("neg", Tensor::neg, |x| -x),
     ("abs", Tensor::abs, f64::abs),
     ("sign", Tensor::sign, |x| if x == 0.0 { 0.0 } else { x.signum() }),
@@ -22,7 +24,7 @@ const EXACT: [(&str, Function, fn(f64) -> f64); 9] = [
     ("sqr", Tensor::sqr, |x| (x as f32 * x as f32) as f64),
 ];
 
-const ROUNDED: [(&str, Function, fn(f64) -> f64, f64, f64, f64); 15] = [
+const ROUNDED: [(&str, Function, Meaning, f64, f64, f64); 15] = [
     ("sqrt", Tensor::sqrt, f64::sqrt, 0.0, 100.0, 3.0),
     ("rsqrt", Tensor::rsqrt, |x| 1.0 / x.sqrt(), 0.01, 100.0, 3.0),
     ("recip", Tensor::recip, |x| 1.0 / x, 0.01, 100.0, 2.5),
@@ -133,7 +135,7 @@ fn two_operands_broadcast() {
             same(&what("maximum"), &s.maximum(&t).unwrap(), &x.zip(&y, f64::max));
             same(&what("minimum"), &s.minimum(&t).unwrap(), &x.zip(&y, f64::min));
             close(&what("pow"), &t.pow(&s).unwrap(), &y.zip(&x, f64::powf), ulps(16.0));
-            let bools: [(&str, Tensor, fn(f64, f64) -> bool); 4] = [
+            let bools: [(&str, Tensor, Test); 4] = [
                 ("lt", s.lt(&t).unwrap(), |x, y| x < y),
                 ("le", s.le(&t).unwrap(), |x, y| x <= y),
                 ("gt", s.gt(&t).unwrap(), |x, y| x > y),

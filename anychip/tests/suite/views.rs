@@ -67,7 +67,7 @@ fn cat_stack_chunk() {
 fn constructors() {
     on_every_device(|d| {
         assert_eq!(Tensor::ones((2, 2), DType::I64, d).unwrap().to_vec2::<i64>().unwrap(), [[1, 1], [1, 1]]);
-        assert_eq!(Tensor::zeros((), DType::Bool, d).unwrap().to_vec0::<bool>().unwrap(), false);
+        assert!(!Tensor::zeros((), DType::Bool, d).unwrap().to_vec0::<bool>().unwrap());
         assert_eq!(Tensor::full(2.5f64, 2, d).unwrap().to_vec1::<f64>().unwrap(), [2.5, 2.5]);
         assert_eq!(Tensor::arange(-2i32, 3, d).unwrap().to_vec1::<i32>().unwrap(), [-2, -1, 0, 1, 2]);
         assert_eq!(Tensor::arange_step(10u8, 0, 1, d).unwrap().elem_count(), 0);

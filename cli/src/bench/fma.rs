@@ -39,7 +39,7 @@ pub fn case(device: &Device, dtype: DType, lanes: usize) -> Result<Case> {
             bindings: vec![x.buffer_on(chip)?, out.all()],
             scalars: vec![ScalarArg::U32(ROUNDS)],
         };
-        steps.push((chip.record(vec![launch])?, Tensor::from_buffer(device, out, dtype, &[lanes])?));
+        steps.push((chip.record(vec![launch])?, Tensor::from_buffer(device, out, dtype, [lanes])?));
     }
     let flops = 2.0 * lanes as f64 * CHAINS as f64 * ROUNDS as f64;
     Ok(Case::of_steps(device, flops, 2.0 * (lanes * dtype.size()) as f64, steps))

@@ -46,7 +46,7 @@ impl Config {
             return Err(no("hidden_act", &config.hidden_act, "\"gelu\""));
         }
         let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
-        if heads == 0 || hidden % heads != 0 {
+        if heads == 0 || !hidden.is_multiple_of(heads) {
             return Err(bad(format!("hidden_size {hidden} is not a multiple of num_attention_heads {heads}")));
         }
         Ok(config)
