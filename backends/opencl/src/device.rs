@@ -167,7 +167,13 @@ impl RawDevice for Device {
         let (q, p) = (self.transfers.0, from.as_ptr().cast());
         let done =
             unsafe { clq::enqueue_write_buffer(q, b.whole.0, 1, at as usize, from.len(), p, 0, std::ptr::null()) };
-        self.note(done.named(&self.info.id, "clEnqueueWriteBuffer").map(|e| drop(cl::Event(e))))
+        // A blocking write is done with the caller's bytes when it returns, not with the buffer: Intel's CPU runtime keeps a
+        // copy, and a launch on another queue would overtake it.
+        let done = done.named(&self.info.id, "clEnqueueWriteBuffer").and_then(|e| {
+            let e = cl::Event(e);
+            opencl3::event::wait_for_events(&[e.0]).named(&self.info.id, "clWaitForEvents")
+        });
+        self.note(done)
     }
 
     fn host_read(&self, buffer: RawBuffer, at: u64, to: &mut [u8]) -> Result<()> {

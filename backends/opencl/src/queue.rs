@@ -244,6 +244,9 @@ impl Device {
         let begin = Instant::now();
         loop {
             if status(end).named(&self.info.id, "clGetEventInfo")? <= 0 {
+                // By the specification asking for the status is no synchronisation point, after which all queues see what
+                // the work wrote; waiting is one. How the work failed is read later.
+                let _ = cle::wait_for_events(&[end.0]);
                 return Ok(true);
             }
             let waited = begin.elapsed();
