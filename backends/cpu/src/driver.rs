@@ -294,7 +294,17 @@ impl Engine {
         self.epoch.elapsed().as_nanos() as u64
     }
 
+    /// Runs steps in order. Many steps enter the pool once: handing each over to another thread and back costs some
+    /// 50 µs, as much as a small product takes.
     fn run(&self, steps: &[Step], profile: bool) -> Result<Completion> {
+        const MANY: usize = 4;
+        match steps.len() >= MANY && self.pool.current_thread_index().is_none() {
+            true => self.pool.install(|| self.run_here(steps, profile)),
+            false => self.run_here(steps, profile),
+        }
+    }
+
+    fn run_here(&self, steps: &[Step], profile: bool) -> Result<Completion> {
         let mut spans = Vec::new();
         for step in steps {
             let begin = self.now();
