@@ -237,6 +237,28 @@ fn a_binary_saves_the_compiler() {
     }
 }
 
+#[test]
+fn what_the_compiler_refuses_is_told_with_text_and_log() {
+    for d in raw("what_the_compiler_refuses_is_told_with_text_and_log") {
+        // hal's verifier lets only identifiers through; given raw, such a name is the surest way to a text that is no
+        // OpenCL C, as a defect of the printer would make.
+        let mut bad = legal(&*d, &vector_add("add_bad"));
+        bad.name = "add bad".into();
+        for cached in [None, Some(&[7u8; 100][..])] {
+            let e = d.load(&Module::Kernel(&bad), cached).err().expect("it is refused");
+            let Error::CompileFailed { kernel, device, rendered, log } = &e else { panic!("{e}") };
+            assert_eq!((kernel.as_str(), device), ("add bad", &d.info().id));
+            assert!(rendered.contains("__kernel") && rendered.contains("k_add bad("), "{rendered}");
+            // The driver's own words, besides the code.
+            assert!(log.contains("CL_BUILD_PROGRAM_FAILURE") && log.lines().count() > 1, "{log}");
+            assert!(e.to_string().contains("add bad"), "{e}");
+        }
+        let k = legal(&*d, &vector_add("add_after_bad"));
+        let p = d.load(&Module::Kernel(&k), None).expect("the device is alive").program;
+        check_add(&*d, &k, p);
+    }
+}
+
 fn nanos() -> u32 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").subsec_nanos()
 }
@@ -296,8 +318,13 @@ fn submit_returns_at_once_and_waiting_has_a_limit() {
         let begin = Instant::now();
         let t = submit(&*d, std::slice::from_ref(&launch)).expect("queued");
         let queued = begin.elapsed();
-        assert_eq!(d.wait(t, Duration::ZERO).expect("polls"), None, "it cannot be done yet");
-        assert_eq!(d.wait(t, Duration::from_millis(2)).expect("waits"), None, "it cannot be done yet");
+        if d.info().identity.driver == "rusticl" {
+            // On llvmpipe it holds the event's lock while the kernel runs: clGetEventInfo returns when that is done.
+            println!("SKIPPED: polling on {}: asking for a status waits for the work", d.info().id);
+        } else {
+            assert_eq!(d.wait(t, Duration::ZERO).expect("polls"), None, "it cannot be done yet");
+            assert_eq!(d.wait(t, Duration::from_millis(2)).expect("waits"), None, "it cannot be done yet");
+        }
         finish(&*d, t);
         let whole = begin.elapsed();
         println!("{}: queued after {queued:?}, done after {whole:?}", d.info().id);
