@@ -64,9 +64,8 @@ pub fn work(device: &Device) -> Result<Vec<Work>> {
     list.push(Work { name: "layer_norm", program, inputs: vec![x], flops: 0.0, bytes: moved });
     let n = 1 << 24;
     let (x, y, z) = (tensor(&[n], 4, device)?, tensor(&[n], 5, device)?, tensor(&[n], 6, device)?);
-    let program = Program::new(device, &[x.clone(), y.clone(), z.clone()], |i| {
-        Ok(vec![i[0].mul(&i[1])?.add(&i[2])?.gelu()?])
-    })?;
+    let program =
+        Program::new(device, &[x.clone(), y.clone(), z.clone()], |i| Ok(vec![i[0].mul(&i[1])?.add(&i[2])?.gelu()?]))?;
     let inputs = vec![x.clone(), y.clone(), z];
     list.push(Work { name: "gelu(x*y+z)", program, inputs, flops: 0.0, bytes: 16.0 * n as f64 });
     let program = Program::new(device, &[x.clone(), y.clone()], |i| Ok(vec![i[0].add(&i[1])?]))?;

@@ -10,8 +10,20 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 type Sgemm = unsafe extern "C" fn(
-    order: i32, ta: i32, tb: i32, m: i32, n: i32, k: i32, alpha: f32, a: *const f32, lda: i32, b: *const f32, ldb: i32,
-    beta: f32, c: *mut f32, ldc: i32,
+    order: i32,
+    ta: i32,
+    tb: i32,
+    m: i32,
+    n: i32,
+    k: i32,
+    alpha: f32,
+    a: *const f32,
+    lda: i32,
+    b: *const f32,
+    ldb: i32,
+    beta: f32,
+    c: *mut f32,
+    ldc: i32,
 );
 
 /// OpenBLAS, if it is there.
@@ -20,7 +32,9 @@ struct OpenBlas(libloading::Library);
 impl OpenBlas {
     fn open() -> Option<OpenBlas> {
         // SAFETY: the library's initialisers are those of OpenBLAS.
-        let found = ["libopenblas.so.0", "libopenblas.so"].into_iter().find_map(|n| unsafe { libloading::Library::new(n).ok() });
+        let found = ["libopenblas.so.0", "libopenblas.so"]
+            .into_iter()
+            .find_map(|n| unsafe { libloading::Library::new(n).ok() });
         found.map(OpenBlas)
     }
 

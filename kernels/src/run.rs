@@ -20,7 +20,10 @@ use std::{
 /// Plans kept; beyond this the cache starts afresh.
 const PLANS: usize = 512;
 
-static CACHE: LazyLock<Mutex<FxHashMap<(String, Vec<u64>), Arc<Plan>>>> = LazyLock::new(Default::default);
+/// Structure of the work, and the devices of the chain.
+type PlanKey = (String, Vec<u64>);
+
+static CACHE: LazyLock<Mutex<FxHashMap<PlanKey, Arc<Plan>>>> = LazyLock::new(Default::default);
 
 /// The plan for a snapshot, cached by structure and chain.
 fn planned(s: &Snapshot, chain: &[Device]) -> Result<Arc<Plan>> {
