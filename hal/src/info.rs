@@ -233,7 +233,7 @@ pub struct Limits {
     pub binding_align: u64,
     /// Alignment of a copy's offsets and length.
     pub copy_align: u64,
-    /// Bytes of scalars of one launch.
+    /// Bytes of scalars of one launch. hal puts more into a buffer.
     pub max_scalars: u32,
     /// Queues.
     pub queues: u32,

@@ -90,26 +90,29 @@ pub(super) fn launch(
             device.info().id
         )));
     }
-    let command = match program.body() {
-        Body::Kernel(k) => launch_kernel(device, k, grid, bindings, scalars, &mut out.keep)?,
-        Body::Graph(g) => Some(launch_graph(device, g, bindings, scalars, &mut out.keep)?),
+    let launched = match program.body() {
+        Body::Kernel(k) => launch_kernel(device, k, grid, bindings, scalars, out)?,
+        Body::Graph(g) => {
+            let command = launch_graph(device, g, bindings, scalars, &mut out.keep)?;
+            out.commands.push(command);
+            true
+        }
     };
-    if let Some(command) = command {
-        out.commands.push(command);
+    if launched {
         out.keep.programs.push(program.clone());
     }
     Ok(())
 }
 
-/// `None`: the grid is empty.
+/// `false`: the grid is empty.
 fn launch_kernel(
     device: &Device,
     k: &KernelBody,
     grid: Grid,
     slices: &[Slice],
     scalars: &[ScalarArg],
-    keep: &mut Keep,
-) -> Result<Option<Command>> {
+    out: &mut Lowered,
+) -> Result<bool> {
     let info = device.info();
     let source = &k.source;
     let who = || format!("kernel {} on {}", source.name, info.id);
@@ -189,13 +192,13 @@ fn launch_kernel(
         if bound.bytes / size > u64::from(u32::MAX) {
             wide = Some(format!("{} elements in `{name}`", slice.bytes / size));
         }
-        keep.buffers.push(slice.buffer.clone());
+        out.keep.buffers.push(slice.buffer.clone());
         bindings.push(bound);
         rests.push((rest / size, slice.bytes / size));
     }
 
     // The grid.
-    let Some((groups, linear)) = fold(k, grid, info, &who)? else { return Ok(None) };
+    let Some((groups, linear)) = fold(k, grid, info, &who)? else { return Ok(false) };
     let lanes = groups.iter().zip(source.workgroup).map(|(&g, w)| u128::from(g) * u128::from(w));
     let items: u128 = lanes.product();
     if items > u128::from(u32::MAX) {
@@ -206,8 +209,25 @@ fn launch_kernel(
         Some(why) => k.wide(device, || why.clone())?,
         None => k.narrow(),
     };
-    let scalars = pack(variant, scalars, &rests, linear);
-    Ok(Some(Command::Launch { program: variant.program, groups, bindings, scalars }))
+    let mut scalars = pack(variant, scalars, &rests, linear);
+    if variant.spills {
+        bindings.push(spill(device, std::mem::take(&mut scalars), out)?);
+    }
+    out.commands.push(Command::Launch { program: variant.program, groups, bindings, scalars });
+    Ok(true)
+}
+
+/// More scalars than the device takes: they are copied into a buffer of this launch's own.
+fn spill(device: &Device, mut scalars: Vec<u8>, out: &mut Lowered) -> Result<Range> {
+    let align = device.info().limits.copy_align.max(4);
+    scalars.resize((scalars.len() as u64).next_multiple_of(align) as usize, 0);
+    let bytes = scalars.len() as u64;
+    let staged = device.alloc_in(bytes, Memory::Upload)?.all();
+    device.raw().host_write(staged.buffer.handle(), 0, &scalars).map_err(|e| device.flight().note(e))?;
+    let held = device.alloc_in(bytes, Memory::Device)?.all();
+    let (src, dst) = (range(&staged, &mut out.keep), range(&held, &mut out.keep));
+    out.commands.push(Command::Copy { src, dst });
+    Ok(dst)
 }
 
 /// The range that is bound, and the bytes between its start and the slice's. Backends may assume that a range is not

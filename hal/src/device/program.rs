@@ -77,6 +77,8 @@ pub(super) struct Variant {
     pub program: RawProgram,
     pub scalars: Vec<(ScalarSlot, Source)>,
     pub scalar_bytes: u32,
+    /// The scalars are more than the device takes at a launch: they are bound last, as a buffer.
+    pub spills: bool,
     pub folds: bool,
     pub resources: Resources,
 }
@@ -189,8 +191,7 @@ impl KernelBody {
 impl Variant {
     fn load(device: &Device, source: &ir::Kernel, idx_bits: u8, checks: Checks) -> Result<Variant> {
         let info = device.info();
-        let kernel = legalise(source, info, idx_bits, checks)?;
-        fits(&kernel, info)?;
+        let mut kernel = legalise(source, info, idx_bits, checks)?;
         let place_of: FxHashMap<_, _> = kernel.buffers().enumerate().map(|(n, (p, ..))| (p, n)).collect();
         let mut user = 0;
         let (slots, scalar_bytes) = kernel.scalar_layout();
@@ -215,9 +216,14 @@ impl Variant {
             })?;
             scalars.push((slot, from));
         }
+        let spills = scalar_bytes > info.limits.max_scalars;
+        if spills {
+            kernel = ir::legal::spill_scalars(&kernel)?;
+        }
+        fits(&kernel, info)?;
         let Loaded { program, resources, .. } =
             device.raw().load(&Module::Kernel(&kernel), None).map_err(|e| device.flight().note(e))?;
-        Ok(Variant { program, scalars, scalar_bytes, folds, resources })
+        Ok(Variant { program, scalars, scalar_bytes, spills, folds, resources })
     }
 }
 
@@ -239,10 +245,6 @@ fn fits(k: &ir::Kernel, info: &DeviceInfo) -> Result<()> {
     let buffers = k.buffers().count();
     if buffers > l.max_bindings as usize {
         return refuse(format!("it has {buffers} buffers, at most {} are possible", l.max_bindings));
-    }
-    let (_, bytes) = k.scalar_layout();
-    if bytes > l.max_scalars {
-        return refuse(format!("it has {bytes} bytes of scalars, at most {} are possible", l.max_scalars));
     }
     Ok(())
 }

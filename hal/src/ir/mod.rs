@@ -14,6 +14,8 @@
 //! * Bool in buffers is one byte, 0 or 1 (any non-zero byte reads as true).
 //! * f16, bf16 and fp8 values may be held wider between load and store only by a legaliser that states so; without
 //!   arithmetic support they are converted to f32 on load and back on store.
+//! * `Sign` of NaN is NaN, of ±0 the same zero.
+//! * Atomics are relaxed: they order nothing but themselves. A barrier orders, within its scope.
 //! * `idx` is an unsigned integer of 32 or 64 bits, chosen when the kernel is legalised.
 //! * A grid is linear unless the kernel uses a dimension above 0: hal folds it where a dimension is limited.
 //!   A workgroup is numbered with dimension 0 fastest.

@@ -143,6 +143,7 @@ impl Lane<'_> {
             Op::Binary(op, a, b) => self.binary(op, self.elem(a), self.v(a), self.v(b)),
             Op::Compare(op, a, b) => u64::from(self.compare(op, self.elem(a), self.v(a), self.v(b))),
             Op::Select(c, a, b) => self.v(if self.v(c) != 0 { a } else { b }),
+            Op::Bitcast(a) => self.v(a),
             Op::Cast(a) => self.cast(self.elem(a), self.elem(out), self.v(a)),
             Op::Load { place, index, .. } => {
                 let (buffer, at, n) = self.at(place, index);
@@ -203,6 +204,12 @@ impl Lane<'_> {
 
     fn cast(&self, from: Elem, to: Elem, x: u64) -> u64 {
         match (from, to) {
+            (Elem::D(DType::Bool), Elem::D(DType::F32)) => u64::from((x as f32).to_bits()),
+            (Elem::D(DType::F16), Elem::D(DType::F32)) => u64::from(half::f16::from_bits(x as u16).to_f32().to_bits()),
+            (Elem::D(DType::BF16), Elem::D(DType::F32)) => x << 16,
+            (Elem::D(DType::F64), Elem::D(DType::F32)) => u64::from((f64::from_bits(x) as f32).to_bits()),
+            (f, t) if f == t => x,
+            (f, Elem::D(DType::F32)) if f.is_int() && !f.is_signed() => u64::from((x as f32).to_bits()),
             (f, Elem::D(DType::F32)) if f.is_int() => u64::from((self.signed(f, x) as f32).to_bits()),
             (_, t) if t.is_bool() => u64::from(x != 0),
             (f, t) if !f.is_float() && !t.is_float() => {

@@ -24,6 +24,7 @@ mod guard;
 mod hoist;
 mod range;
 mod small;
+mod spill;
 mod sweep;
 
 use super::*;
@@ -34,6 +35,7 @@ use crate::{
 use emit::{Emit, rewrite};
 
 pub use features::features;
+pub use spill::spill_scalars;
 
 /// What a kernel is legalised for.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +95,8 @@ pub fn legalize(k: &Kernel, t: &Target<'_>) -> Result<Kernel> {
             format!("{} has {}", t.info.id, t.info.limits.max_shared),
         ));
     }
-    verify::verify(&out).map_err(|bad| Error::invalid(format!("legalising broke a kernel, a bug in anychip: {bad}")))?;
+    verify::verify(&out)
+        .map_err(|bad| Error::invalid(format!("legalising broke a kernel, a bug in anychip: {bad}")))?;
     Ok(out)
 }
 
