@@ -2,7 +2,8 @@
 //!
 //! PoCL compiles for a workgroup size at the first launch; what it gives at load lacks that code. Such a backend leaves
 //! [`Loaded::binary`](crate::Loaded) empty, and the cache asks [`RawDevice::binary`] once the program has run: on a thread
-//! of its own, so that nobody waits for it, except an `unload` and the end of the process, which would lose it.
+//! of its own when the device is idle, so that nobody waits for it, except an `unload` and the end of the process, which
+//! would lose it.
 
 use super::entries::{Entries, Name};
 use crate::{Command, RawDevice, RawList, RawProgram, Ticket, Work, layer::lock};
@@ -13,6 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// A device that was given no work for so long is idle. Fetching beside work would slow it down: PoCL compiles under a lock
+/// that launches take too (a warm MiniLM pass took 5 s in place of 0.1 s).
+const IDLE: Duration = Duration::from_millis(300);
+/// A device that is never idle: from then on it is done beside the work.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// How long the end of the process waits for binaries that are still being fetched (about 0.3 s each with PoCL).
 const FAREWELL: Duration = Duration::from_secs(30);
 
@@ -36,6 +42,11 @@ struct State {
     open: Vec<(Ticket, Vec<RawProgram>)>,
     /// The device said that it has no binaries.
     never: bool,
+    /// When work was last queued or seen to end, and since when something waits to be fetched.
+    touched: Option<Instant>,
+    waiting: Option<Instant>,
+    /// The process or the device ends: no more patience.
+    hurry: bool,
     closing: bool,
 }
 
@@ -65,6 +76,13 @@ impl State {
 
     fn next(&self) -> Option<RawProgram> {
         self.fresh.iter().find(|(_, (_, s))| *s == Stage::Ran).map(|(p, _)| *p)
+    }
+
+    /// How long the thread should leave the device alone.
+    fn pause(&self) -> Option<Duration> {
+        let idle = self.touched.map_or(IDLE, |t| t.elapsed());
+        let waited = self.waiting.map_or(PATIENCE, |t| t.elapsed());
+        (!self.hurry && !self.closing && idle < IDLE && waited < PATIENCE).then(|| IDLE - idle)
     }
 
     fn busy(&self) -> bool {
@@ -114,6 +132,10 @@ impl Later {
     /// Work was queued under this ticket.
     pub fn submitted(&self, work: &Work<'_>, ticket: Ticket) {
         let mut s = lock(&self.work.state);
+        if s.fresh.is_empty() {
+            return;
+        }
+        s.touched = Some(Instant::now());
         let mut programs = match work {
             Work::Commands(commands) => s.launched(commands),
             Work::List(list) => s.lists.get(list).cloned().unwrap_or_default(),
@@ -128,6 +150,11 @@ impl Later {
     /// A ticket is complete, and so is all before it on its queue. After a failure the next launch counts as the first.
     pub fn ended(&self, ticket: Ticket, well: bool) {
         let mut s = lock(&self.work.state);
+        if s.fresh.is_empty() {
+            s.open.clear();
+            return;
+        }
+        s.touched = Some(Instant::now());
         let mut ran = false;
         let (done, open) = std::mem::take(&mut s.open)
             .into_iter()
@@ -140,6 +167,9 @@ impl Later {
                 s.set(program, if well { Stage::Ran } else { Stage::Loaded });
                 ran |= well;
             }
+        }
+        if ran {
+            s.waiting.get_or_insert_with(Instant::now);
         }
         drop(s);
         if ran {
@@ -192,10 +222,14 @@ impl Fetch {
     fn run(&self) {
         let mut s = lock(&self.state);
         loop {
-            s = match s.next() {
-                Some(program) => self.fetch(s, program),
-                None if s.closing => return,
-                None => self.changed.wait(s).unwrap_or_else(PoisonError::into_inner),
+            s = match (s.next(), s.pause()) {
+                (Some(_), Some(pause)) => self.changed.wait_timeout(s, pause).unwrap_or_else(PoisonError::into_inner).0,
+                (Some(program), None) => self.fetch(s, program),
+                (None, _) if s.closing => return,
+                (None, _) => {
+                    s.waiting = None;
+                    self.changed.wait(s).unwrap_or_else(PoisonError::into_inner)
+                }
             };
         }
     }
@@ -224,6 +258,8 @@ impl Fetch {
     /// Waits until nothing that ran is left to fetch.
     fn drain(&self, until: Instant) {
         let mut s = lock(&self.state);
+        s.hurry = true;
+        self.changed.notify_all();
         while s.busy() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
