@@ -101,7 +101,7 @@ fn what_was_not_fetched_yet_is_stored_when_the_device_is_closed() {
     let device = Device::with_layers(late(Duration::from_millis(20)), &cached(dir.path()));
     (0..5).for_each(|add| run(&device, add));
     // Nobody waits for this one.
-    let _ = device.submit(&[launch(&device, 5)]).unwrap();
+    drop(device.submit(&[launch(&device, 5)]).unwrap());
     let unused = launch(&device, 6);
     drop(unused);
     drop(device);

@@ -245,7 +245,7 @@ fn what_the_compiler_refuses_is_told_with_text_and_log() {
         let mut bad = legal(&*d, &vector_add("add_bad"));
         bad.name = "add bad".into();
         for cached in [None, Some(&[7u8; 100][..])] {
-            let e = d.load(&Module::Kernel(&bad), cached).err().expect("it is refused");
+            let e = d.load(&Module::Kernel(&bad), cached).expect_err("it is refused");
             let Error::CompileFailed { kernel, device, rendered, log } = &e else { panic!("{e}") };
             assert_eq!((kernel.as_str(), device), ("add bad", &d.info().id));
             assert!(rendered.contains("__kernel") && rendered.contains("k_add bad("), "{rendered}");
