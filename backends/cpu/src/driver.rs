@@ -132,7 +132,7 @@ fn pool(threads: usize) -> Result<Arc<rayon::ThreadPool>> {
 
 /// What a program handle stands for.
 enum Program {
-    Kernel(machine::Program),
+    Kernel(Box<machine::Program>),
     Graph(graph::Prepared),
 }
 
@@ -382,7 +382,7 @@ impl RawDevice for CpuDevice {
                     )));
                 }
                 let resources = Resources { shared: p.shared_bytes as u32, ..Resources::default() };
-                (Program::Kernel(p), resources)
+                (Program::Kernel(Box::new(p)), resources)
             }
             Module::Graph(g) => {
                 let g = graph::load(g, self.level)?;
