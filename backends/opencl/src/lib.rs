@@ -16,7 +16,7 @@ mod quirks;
 
 use anychip_hal::{DeviceInfo, Driver, Error, RawDevice, Result};
 use opencl3::types::cl_device_id;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// The backend's name: what stands before the colon in a device id.
 pub const NAME: &str = "opencl";
@@ -61,6 +61,10 @@ struct Found {
 
 /// Every device of every platform. `NoDriver` says what is missing when there is none.
 fn enumerate() -> Result<Vec<Found>> {
+    // Drivers initialise themselves at the first question, and not all are made for two at once: PoCL 3.1 hands a second
+    // thread devices that the first is still filling in.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = device::lock(&ONE_AT_A_TIME);
     let no_driver = |why: String| Error::NoDriver { backend: NAME.into(), why };
     let platforms = opencl3::platform::get_platforms().map_err(|e| {
         no_driver(match e.0 {
