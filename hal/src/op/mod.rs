@@ -84,7 +84,7 @@ pub enum Op {
         /// Added to the variance.
         eps: f32,
     },
-    /// x/√(mean(x²)+eps) along the last axis, times weight: operands x, weight [d].
+    /// x/√(mean(x²)+eps) along the last axis, times weight: operands x, weight `[d]`.
     RmsNorm {
         /// Added to the mean square.
         eps: f32,

@@ -9,7 +9,7 @@ use super::entries::{Entries, Name};
 use crate::{Command, RawDevice, RawList, RawProgram, Ticket, Work, layer::lock};
 use rustc_hash::FxHashMap;
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -200,9 +200,9 @@ impl Later {
         if thread.is_none() {
             let work = self.work.clone();
             *thread = std::thread::Builder::new().name("anychip-cache".into()).spawn(move || work.run()).ok();
-            if thread.is_some() {
-                at_exit(&self.work);
-            }
+        }
+        if thread.is_some() {
+            at_exit(&self.work);
         }
         self.work.changed.notify_all();
     }
@@ -274,22 +274,26 @@ impl Fetch {
 static OPEN: Mutex<Vec<Weak<Fetch>>> = Mutex::new(Vec::new());
 
 /// A process that keeps its devices in statics never drops them: its end, by `exit` or by returning from `main`, waits for
-/// what is being fetched. Registered after the driver was loaded, this runs before the driver's own farewell.
+/// what is being fetched.
+///
+/// Registered again after every first launch: what is registered last runs first, and a driver's compiler registers its
+/// own farewell piece by piece while it compiles. Registered only once, this ran after LLVM had taken parts of itself down,
+/// and PoCL crashed while it compiled.
 fn at_exit(work: &Arc<Fetch>) {
-    static ONCE: OnceLock<()> = OnceLock::new();
     let mut open = lock(&OPEN);
     open.retain(|w| w.strong_count() > 0);
-    open.push(Arc::downgrade(work));
-    ONCE.get_or_init(|| {
-        #[cfg(any(unix, windows))]
-        {
-            unsafe extern "C" {
-                safe fn atexit(f: extern "C" fn()) -> std::ffi::c_int;
-            }
-            // Refused when the table is full: the next start is slow then, nothing else.
-            let _ = atexit(drain_all);
+    if !open.iter().any(|w| std::ptr::eq(w.as_ptr(), Arc::as_ptr(work))) {
+        open.push(Arc::downgrade(work));
+    }
+    drop(open);
+    #[cfg(any(unix, windows))]
+    {
+        unsafe extern "C" {
+            safe fn atexit(f: extern "C" fn()) -> std::ffi::c_int;
         }
-    });
+        // Refused when the table is full: the next start is slow then, nothing else.
+        let _ = atexit(drain_all);
+    }
 }
 
 #[cfg(any(unix, windows))]
