@@ -15,7 +15,7 @@ use opencl3::{command_queue as clq, context::Context, types::cl_device_id};
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, RwLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -70,6 +70,9 @@ pub struct Device {
     pub programs: Table<Program>,
     pub buffers: Table<Buffer>,
     pub queues: Vec<Queue>,
+    /// Read by whoever submits, written by whoever asks for a late binary: PoCL specialises the kernel for it in the same
+    /// tables that running launches count themselves in, and aborts the process when both are at it.
+    launching: RwLock<()>,
     /// For the host's reads and writes, so that they wait for nothing else.
     transfers: cl::Queue,
     pub context: Context,
@@ -100,6 +103,7 @@ impl Device {
             programs: Table::new(),
             buffers: Table::new(),
             queues,
+            launching: RwLock::default(),
             transfers,
             context,
             info,
@@ -198,7 +202,15 @@ impl RawDevice for Device {
     }
 
     fn binary(&self, program: RawProgram) -> Option<Vec<u8>> {
-        Some(self.programs.get(program.0).map(|p| self.sealed_binary(&p)).unwrap_or_default())
+        let Some(program) = self.programs.get(program.0) else { return Some(vec![]) };
+        let _alone = self.launching.write().unwrap_or_else(PoisonError::into_inner);
+        for q in &self.queues {
+            // A device that cannot even end its work is asked for nothing more.
+            if clq::finish(q.raw.0).is_err() {
+                return Some(vec![]);
+            }
+        }
+        Some(self.sealed_binary(&program))
     }
 
     fn unload(&self, program: RawProgram) {
@@ -207,6 +219,7 @@ impl RawDevice for Device {
 
     fn submit(&self, work: &Submission<'_>) -> Result<Ticket> {
         self.alive()?;
+        let _with_others = self.launching.read().unwrap_or_else(PoisonError::into_inner);
         self.note(self.enqueue(work))
     }
 
