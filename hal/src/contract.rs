@@ -3,6 +3,17 @@
 //! A backend may assume that its caller (the safe handles in [`crate::device`]) has checked every range, that a
 //! buffer is freed only when nothing pending uses it, and that kernels have been verified and legalised against
 //! [`RawDevice::info`]. It must not know tensors. It must never panic and never block in `submit`.
+//!
+//! # Errors
+//! `DeviceLost` alone ends a device: hal remembers the first one, calls nothing more that starts work, and gives every
+//! pending and later piece of work that error. After every other error the device is as usable as before; a call that
+//! failed has changed nothing (an `alloc` that failed holds no memory, a `submit` that failed has no ticket and nothing of
+//! it is under way any more when it returns). A backend that no longer knows what state its device is in says `DeviceLost`.
+//!
+//! # The end of a device
+//! hal drops a device when its work has ended; one that hangs for longer than half a minute is left alone for good, memory
+//! and all. Buffers, programs and lists may still be live at the drop: dropping a [`RawDevice`] frees everything that belongs
+//! to it, its threads included. Callers without hal may drop it earlier: then it ends its work first.
 
 use crate::{Result, info::DeviceInfo, ir, op};
 use serde::{Deserialize, Serialize};
@@ -21,22 +32,26 @@ impl<T: ?Sized> MaybeSendSync for T {}
 
 /// A way to reach chips: `"cpu"`, `"opencl"`, a vendor's plugin.
 pub trait Driver: MaybeSendSync {
-    /// The name that stands before the colon in a device id.
+    /// The name that stands before the colon in a device id: [`DeviceInfo::id`] is `"name:ordinal"`, the ordinal as in
+    /// [`Driver::open`]. A driver that can only ever have one device may give the plain name (`"cpu"`); both forms open it.
     fn name(&self) -> &str;
     /// Every device, in a stable order. `Err(NoDriver)` when the run-time library is missing; a device that
     /// cannot be used is an `Err` in its place and hides no other.
     fn devices(&self) -> Result<Vec<Result<DeviceInfo>>>;
-    /// Opens a device. Every call gives an independent handle: losing one does not lose another.
+    /// Opens a device: `ordinal` is its index in what `devices` gives, where an `Err` counts like a device, so that a broken
+    /// one shifts no other. Beyond the end: `NoDevice`, which says what there is. Every call gives an independent handle:
+    /// losing one does not lose another.
     fn open(&self, ordinal: u32) -> Result<Arc<dyn RawDevice>>;
 }
 
-/// A buffer, as a backend names it. Never zero.
+/// A buffer, as a backend names it. Never zero, and never the same as another live one of the device; nor are
+/// [`RawProgram`] and [`RawList`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RawBuffer(pub u64);
-/// A loaded program, as a backend names it.
+/// A loaded program, as a backend names it. Never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RawProgram(pub u64);
-/// A recorded list of commands, as a backend names it.
+/// A recorded list of commands, as a backend names it. Never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RawList(pub u64);
 
@@ -50,6 +65,11 @@ pub struct Ticket {
 }
 
 /// Where a buffer lives and who may touch it.
+///
+/// hal gives applications `Device` memory only and keeps the other two for its own staging: what a launch binds or a fill
+/// writes is always `Device` memory, scalars that were too many included (they are copied there first). A copy reads
+/// `Upload` or `Device` memory and writes `Device` or `Readback` memory. hal does not check this again before a submission,
+/// as no other buffer can reach it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Memory {
     /// Read and written by commands only.
@@ -209,6 +229,11 @@ pub trait RawDevice: MaybeSendSync {
 
     /// Compiles a module. `cached` is what an earlier `Loaded::binary` said; a backend that cannot use it
     /// compiles afresh.
+    ///
+    /// hal's cache has checked that `cached` is whole and unaltered and was made from this module, on a device and driver
+    /// that name themselves the same, by this version of anychip. That the driver behind that name takes it is what only
+    /// the backend can know: where a driver does not check its binaries, the backend does (what it printed, its compiler's
+    /// options and version). A stale binary is never an error. Callers without that cache may hand in any bytes.
     fn load(&self, module: &Module<'_>, cached: Option<&[u8]>) -> Result<Loaded>;
 
     /// What [`Loaded::binary`] would be now: asked once, from any thread, when the program's first launch is complete, of
@@ -235,7 +260,13 @@ pub trait RawDevice: MaybeSendSync {
     /// Queues work and returns at once. Work of one queue runs in order.
     fn submit(&self, work: &Submission<'_>) -> Result<Ticket>;
 
-    /// Waits for a ticket; a zero timeout polls. `None`: still pending. Waiting twice is legal.
+    /// Waits for a ticket; a zero timeout polls. `None`: still pending. Waiting twice is legal, also from several threads
+    /// at once: a ticket that failed gives the same error every time, one that succeeded succeeds again (its spans are
+    /// given once).
+    ///
+    /// The failure of a ticket is its own: what its commands wrote is undefined then, but work submitted before and after it is not affected and succeeds or fails by
+    /// itself. Only `DeviceLost` is the error of everything that was pending, and of everything later. A ticket that was
+    /// never given out is `InvalidArgument`.
     fn wait(&self, ticket: Ticket, timeout: Duration) -> Result<Option<Completion>>;
 
     /// Wakes `waker` when the ticket is complete. `false`: the device has no such means and hal polls.
