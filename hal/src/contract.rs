@@ -264,9 +264,9 @@ pub trait RawDevice: MaybeSendSync {
     /// at once: a ticket that failed gives the same error every time, one that succeeded succeeds again (its spans are
     /// given once).
     ///
-    /// The failure of a ticket is its own: what its commands wrote is undefined then, but work submitted before and after it is not affected and succeeds or fails by
-    /// itself. Only `DeviceLost` is the error of everything that was pending, and of everything later. A ticket that was
-    /// never given out is `InvalidArgument`.
+    /// The failure of a ticket is its own: what its commands wrote is undefined then; work submitted before and after it is
+    /// not affected and succeeds or fails by itself. Only `DeviceLost` is the error of everything that was pending, and of
+    /// everything later. A ticket that was never given out is `InvalidArgument`.
     fn wait(&self, ticket: Ticket, timeout: Duration) -> Result<Option<Completion>>;
 
     /// Wakes `waker` when the ticket is complete. `false`: the device has no such means and hal polls.
