@@ -6,7 +6,7 @@
 use crate::shape::{MAX_RANK, Strided, elements};
 use anychip_hal::{
     DType, Error, Result,
-    device::{Buffer, Device},
+    device::{Buffer, Device, Pending},
     op::{Op, UnaryOp},
 };
 use rustc_hash::FxHashMap;
@@ -95,6 +95,26 @@ pub struct Placed {
     pub device: Device,
     /// The buffer.
     pub buffer: Buffer,
+    /// The work that writes it, and the work that wrote what that read, as far as it was not complete: when any of it fails,
+    /// the buffer holds no value.
+    pub work: Arc<[Arc<Pending>]>,
+}
+
+impl Placed {
+    /// A value that is there.
+    pub fn ready(device: &Device, buffer: Buffer) -> Placed {
+        Placed { device: device.clone(), buffer, work: Arc::new([]) }
+    }
+
+    /// What the work failed with, if that is known by now.
+    pub fn failure(&self) -> Option<Error> {
+        self.work.iter().find_map(|w| w.poll().and_then(Result::err))
+    }
+
+    /// Waits for the work.
+    pub fn wait(&self) -> Result<()> {
+        self.work.iter().try_for_each(|w| w.wait())
+    }
 }
 
 /// What is known of a node's value.
@@ -223,9 +243,15 @@ impl Node {
                 buffer.bytes()
             )));
         }
-        let placed = Placed { device: device.clone(), buffer };
+        let placed = Placed::ready(device, buffer);
         let state = State { placed: vec![placed], ..State::default() };
         Ok(Node::make(shape.to_vec(), dtype, false, state, None))
+    }
+
+    /// A value that work under way will have written.
+    pub(crate) fn placed(placed: Placed, dtype: DType, shape: &[usize]) -> Node {
+        let state = State { placed: vec![placed], ..State::default() };
+        Node::make(shape.to_vec(), dtype, false, state, None)
     }
 
     /// An operation; shapes and types are checked here. Operands of elementwise operations have equal shapes (use
@@ -518,7 +544,10 @@ fn infer(op: &Op, inputs: &[Node]) -> Result<(Vec<usize>, DType)> {
         Op::Softmax => {
             count(1)?;
             float(&inputs[0])?;
-            last_axis(name, &inputs[0])?;
+            // Nothing has a softmax of nothing, along whichever axis.
+            if inputs[0].elements() > 0 {
+                last_axis(name, &inputs[0])?;
+            }
             own(&inputs[0])
         }
         Op::LayerNorm { .. } | Op::RmsNorm { .. } => {
@@ -628,7 +657,9 @@ fn infer(op: &Op, inputs: &[Node]) -> Result<(Vec<usize>, DType)> {
                         x.shape()
                     )));
                 }
-                shape[*axis] += x.shape()[*axis];
+                shape[*axis] = shape[*axis].checked_add(x.shape()[*axis]).ok_or_else(|| {
+                    Error::ShapeMismatch(format!("concat: axis {axis} of {:?} and more is too long", x.shape()))
+                })?;
             }
             elements(&shape)?;
             Ok((shape, first.dtype()))

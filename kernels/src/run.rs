@@ -8,7 +8,7 @@ use crate::{
     plan::{Plan, ValueRef, plan, snapshot::Snapshot},
 };
 use anychip_hal::{
-    DType, Error, Result,
+    Error, Result,
     device::{Buffer, Device, Pending, Slice, Step},
 };
 use rustc_hash::FxHashMap;
@@ -46,31 +46,52 @@ pub fn forget(device: &Device) {
     cache.retain(|(_, devices), _| !devices.contains(&device.number()));
 }
 
-/// The value of a node on a device: where it lies already, or brought there. `None` while it is pending.
-fn leaf_on(node: &Node, device: &Device) -> Result<Buffer> {
-    let (host, elsewhere) = {
+/// The value of a node on a device: where it lies already, or brought there.
+fn leaf_on(node: &Node, device: &Device) -> Result<Placed> {
+    let (host, here, elsewhere) = {
         let state = node.state();
-        if let Some(p) = state.placed.iter().find(|p| p.device == *device) {
-            return Ok(p.buffer.clone());
-        }
-        (state.host.clone(), state.placed.first().cloned())
+        let here = state.placed.iter().find(|p| p.device == *device).cloned();
+        let elsewhere: Vec<Placed> = state.placed.iter().filter(|p| p.device != *device).cloned().collect();
+        (state.host.clone(), here, elsewhere)
     };
-    let buffer = match (host, elsewhere) {
+    let mut failed = None;
+    if let Some(p) = here {
+        match p.failure() {
+            None => return Ok(p),
+            Some(e) => failed = Some(e),
+        }
+    }
+    let bytes = match host {
+        Some(_) => None,
+        None => Some(download(node, &elsewhere).map_err(|e| failed.unwrap_or(e))?),
+    };
+    let buffer = match (&host, &bytes) {
         (Some(host), _) => device.alloc_from(host.bytes())?,
-        (None, Some(from)) => {
-            let mut bytes = vec![0; node.elements() * node.dtype().size()];
-            from.device.download(&from.buffer, 0, &mut bytes)?;
-            device.alloc_from(&bytes)?
-        }
-        (None, None) => return Err(Error::invalid(format!("{node:?} is given as a parameter and has no value yet"))),
+        (None, Some(bytes)) => device.alloc_from(bytes)?,
+        (None, None) => return Err(Error::invalid(format!("{node:?} has no value"))),
     };
+    let new = Placed::ready(device, buffer);
     let mut state = node.state();
     // Two threads may have brought it at once: one copy is enough.
-    if let Some(p) = state.placed.iter().find(|p| p.device == *device) {
-        return Ok(p.buffer.clone());
+    if let Some(p) = state.placed.iter().find(|p| p.device == *device && p.failure().is_none()) {
+        return Ok(p.clone());
     }
-    state.placed.push(Placed { device: device.clone(), buffer: buffer.clone() });
-    Ok(buffer)
+    state.placed.retain(|p| p.device != *device);
+    state.placed.push(new.clone());
+    Ok(new)
+}
+
+/// A value's bytes from the first of its copies that is whole.
+fn download(node: &Node, copies: &[Placed]) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; node.elements() * node.dtype().size()];
+    let mut failed = Error::invalid(format!("{node:?} has no value: it is a parameter, or was never computed"));
+    for p in copies {
+        match p.wait().and_then(|()| p.device.download(&p.buffer, 0, &mut bytes)) {
+            Ok(()) => return Ok(bytes),
+            Err(e) => failed = e,
+        }
+    }
+    Err(failed)
 }
 
 /// Buffers of one run of a plan.
@@ -83,9 +104,11 @@ struct Run<'a> {
     at: FxHashMap<(ValueRef, usize), Buffer>,
     queued: Vec<Step>,
     queued_for: usize,
-    last: Vec<Option<Pending>>,
+    last: Vec<Option<Arc<Pending>>>,
     /// Every submission, where times are asked for.
-    timed: Option<Vec<Pending>>,
+    timed: Option<Vec<Arc<Pending>>>,
+    /// Work that leaves still wait for.
+    before: Vec<Arc<Pending>>,
     /// Values do not share memory: they outlive the run.
     keep: bool,
 }
@@ -98,8 +121,12 @@ impl Run<'_> {
         let steps = std::mem::take(&mut self.queued);
         let device = &self.chain[self.queued_for];
         match &mut self.timed {
-            None => self.last[self.queued_for] = Some(device.submit(&steps)?),
-            Some(timed) => timed.push(device.submit_profiled(&steps)?),
+            None => self.last[self.queued_for] = Some(Arc::new(device.submit(&steps)?)),
+            Some(timed) => {
+                let pending = Arc::new(device.submit_profiled(&steps)?);
+                timed.push(pending.clone());
+                self.last[self.queued_for] = Some(pending);
+            }
         }
         Ok(())
     }
@@ -110,7 +137,12 @@ impl Run<'_> {
             return Ok(b.clone());
         }
         let b = match v {
-            ValueRef::Leaf(n) => leaf_on(&self.leaves[n], &self.chain[device])?,
+            ValueRef::Leaf(n) => {
+                let placed = leaf_on(&self.leaves[n], &self.chain[device])?;
+                let open = placed.work.iter().filter(|w| w.poll().is_none());
+                self.before.extend(open.cloned());
+                placed.buffer
+            }
             ValueRef::Temp(t) => {
                 let temp = &self.plan.temps[t];
                 let home = temp.device;
@@ -161,6 +193,7 @@ impl<'a> Run<'a> {
             queued_for: 0,
             last: chain.iter().map(|_| None).collect(),
             timed: profile.then(Vec::new),
+            before: vec![],
             keep: false,
         }
     }
@@ -191,6 +224,8 @@ struct Settled {
     launches: Vec<bool>,
     /// Values and the device on which each lies.
     values: Vec<((ValueRef, usize), Buffer)>,
+    /// What computes them.
+    work: Vec<Arc<Pending>>,
 }
 
 impl Settled {
@@ -227,8 +262,10 @@ impl Settled {
         // Only what the rest reads is kept.
         let read =
             |v: &ValueRef| plan.launches.iter().zip(&launches).any(|(l, settled)| !settled && l.bindings.contains(v));
+        let mut work = run.before;
+        work.extend(run.last.into_iter().flatten());
         let values = run.at.into_iter().filter(|((v, _), _)| matches!(v, ValueRef::Temp(_)) && read(v)).collect();
-        Ok(Settled { launches, values })
+        Ok(Settled { launches, values, work })
     }
 }
 
@@ -240,7 +277,7 @@ fn execute(
     leaves: &[Node],
     profile: bool,
     settled: Option<&Settled>,
-) -> Result<(Vec<Placed>, Vec<Pending>)> {
+) -> Result<(Vec<Placed>, Vec<Arc<Pending>>)> {
     let mut run = Run::new(plan, chain, leaves, profile);
     if let Some(settled) = settled {
         run.at.extend(settled.values.iter().cloned());
@@ -259,9 +296,14 @@ fn execute(
                 ValueRef::Leaf(_) => 0,
                 ValueRef::Temp(t) => plan.temps[t].device,
             };
-            Ok(Placed { device: chain[device].clone(), buffer: run.buffer(v, device)? })
+            Ok((chain[device].clone(), run.buffer(v, device)?))
         })
         .collect::<Result<Vec<_>>>()?;
+    let mut work = run.before;
+    work.extend(run.last.iter().flatten().cloned());
+    work.extend(settled.into_iter().flat_map(|s| s.work.iter().filter(|w| !matches!(w.poll(), Some(Ok(())))).cloned()));
+    let work: Arc<[Arc<Pending>]> = work.into();
+    let outputs = outputs.into_iter().map(|(device, buffer)| Placed { device, buffer, work: work.clone() }).collect();
     let under_way = run.timed.unwrap_or_else(|| run.last.into_iter().flatten().collect());
     Ok((outputs, under_way))
 }
@@ -280,16 +322,20 @@ pub fn realize(nodes: &[Node], chain: &[Device]) -> Result<()> {
     if pending.is_empty() {
         return Ok(());
     }
-    let mut chain = chain;
+    let mut chain = chain.to_vec();
     loop {
-        match realize_once(&pending, chain) {
-            Err(e) if e.is_lost() && chain.len() > 1 => {
-                forget(&chain[0]);
-                chain = &chain[1..];
-            }
+        match realize_once(&pending, &chain) {
+            Err(e) if e.is_lost() => chain = without_lost(&chain).ok_or(e)?,
             other => return other,
         }
     }
+}
+
+/// The chain without the devices that are lost; `None` when no other is left, or none of them is lost.
+fn without_lost(chain: &[Device]) -> Option<Vec<Device>> {
+    let (lost, left): (Vec<Device>, Vec<Device>) = chain.iter().cloned().partition(|d| d.lost().is_some());
+    lost.iter().for_each(forget);
+    (!lost.is_empty() && !left.is_empty()).then_some(left)
 }
 
 fn realize_once(pending: &[Node], chain: &[Device]) -> Result<()> {
@@ -298,7 +344,7 @@ fn realize_once(pending: &[Node], chain: &[Device]) -> Result<()> {
     let (outputs, under_way) = execute(&plan, chain, &s.leaves, false, None)?;
     if chain.len() > 1 {
         // The next device can take over only while the history is there.
-        under_way.iter().try_for_each(Pending::wait)?;
+        under_way.iter().try_for_each(|w| w.wait())?;
     }
     for (node, placed) in pending.iter().zip(outputs) {
         node.place(placed);
@@ -316,15 +362,7 @@ pub fn read(node: &Node, chain: &[Device]) -> Result<Vec<u8>> {
     if let Some(host) = host {
         return Ok(host.bytes().to_vec());
     }
-    let mut bytes = vec![0; node.elements() * node.dtype().size()];
-    let mut failed = Error::invalid(format!("{node:?} has no value"));
-    for p in placed {
-        match p.device.download(&p.buffer, 0, &mut bytes) {
-            Ok(()) => return Ok(bytes),
-            Err(e) => failed = e,
-        }
-    }
-    Err(failed)
+    download(node, &placed)
 }
 
 /// Keeps a copy of a node's value on the host: it survives the loss of its device.
@@ -338,7 +376,7 @@ pub fn checkpoint(node: &Node, chain: &[Device]) -> Result<()> {
 pub fn buffer_of(node: &Node, device: &Device) -> Result<Slice> {
     realize(std::slice::from_ref(node), std::slice::from_ref(device))?;
     let bytes = (node.elements() * node.dtype().size()) as u64;
-    Ok(Slice { buffer: leaf_on(node, device)?, offset: 0, bytes })
+    Ok(Slice { buffer: leaf_on(node, device)?.buffer, offset: 0, bytes })
 }
 
 /// What realising the nodes would do: a line per launch, what was fused, what fell back, memory.
@@ -349,14 +387,34 @@ pub fn explain(nodes: &[Node], chain: &[Device]) -> Result<String> {
 
 /// A captured computation: planned once, run many times on new inputs. May be run from several threads at once.
 pub struct Program {
+    snapshot: Snapshot,
+    /// How many of the snapshot's leaves are inputs: they come first. The rest (weights) is bound for good.
+    inputs: usize,
+    ready: Mutex<Arc<Ready>>,
+}
+
+/// A program's plan for the devices that are left.
+struct Ready {
     plan: Arc<Plan>,
     chain: Vec<Device>,
-    /// Inputs come first among the leaves; the rest (weights) is bound for good.
-    inputs: Vec<(DType, Vec<usize>)>,
-    leaves: Vec<Node>,
-    outputs: Vec<(DType, Vec<usize>)>,
     /// What follows from the weights alone, computed by the first run.
     settled: Mutex<Option<Arc<Settled>>>,
+}
+
+impl Ready {
+    fn new(snapshot: &Snapshot, chain: Vec<Device>) -> Result<Ready> {
+        Ok(Ready { plan: planned(snapshot, &chain)?, chain, settled: Mutex::new(None) })
+    }
+
+    fn settled(&self, leaves: &[Node], inputs: usize) -> Result<Arc<Settled>> {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(s) = &*settled {
+            return Ok(s.clone());
+        }
+        let s = Arc::new(Settled::new(&self.plan, &self.chain, leaves, inputs)?);
+        *settled = Some(s.clone());
+        Ok(s)
+    }
 }
 
 impl Program {
@@ -368,21 +426,13 @@ impl Program {
                 return Err(Error::invalid(format!("program: input {i} is the same tensor as an earlier one")));
             }
         }
-        let s = Snapshot::take(outputs, inputs);
-        let plan = planned(&s, chain)?;
-        let leaves = s.leaves[inputs.len()..].to_vec();
-        let kind = |n: &Node| (n.dtype(), n.shape().to_vec());
-        Ok(Program {
-            plan,
-            chain: chain.to_vec(),
-            inputs: inputs.iter().map(kind).collect(),
-            leaves,
-            outputs: outputs.iter().map(kind).collect(),
-            settled: Mutex::new(None),
-        })
+        let snapshot = Snapshot::take(outputs, inputs);
+        let ready = Ready::new(&snapshot, chain.to_vec())?;
+        Ok(Program { snapshot, inputs: inputs.len(), ready: Mutex::new(Arc::new(ready)) })
     }
 
-    /// Runs on inputs of the captured shapes and types; gives the outputs. Does not wait.
+    /// Runs on inputs of the captured shapes and types; gives the outputs. Does not wait, except on a chain of several devices,
+    /// where the next takes over when one is lost.
     ///
     /// # Errors
     /// `ShapeMismatch` or `DTypeMismatch` that names the input.
@@ -393,56 +443,71 @@ impl Program {
     /// Runs, waits, and gives the time that the devices' own clocks saw; `None` where a device has no clock.
     pub fn run_timed(&self, inputs: &[Node]) -> Result<(Vec<Node>, Option<Duration>)> {
         let (outputs, under_way) = self.start(inputs, true)?;
-        let mut nanos = 0u64;
+        let mut nanos = Some(0u64);
         for pending in &under_way {
-            nanos += pending.spans()?.iter().flatten().map(|s| s.end.saturating_sub(s.begin)).sum::<u64>();
+            for span in pending.spans()? {
+                nanos = nanos.zip(span).map(|(n, s)| n + s.end.saturating_sub(s.begin));
+            }
         }
-        let clocked = self.chain.iter().all(|d| d.info().clock.is_some());
-        Ok((outputs, clocked.then(|| Duration::from_nanos(nanos))))
+        Ok((outputs, nanos.map(Duration::from_nanos)))
     }
 
-    fn start(&self, inputs: &[Node], profile: bool) -> Result<(Vec<Node>, Vec<Pending>)> {
-        if inputs.len() != self.inputs.len() {
-            return Err(Error::invalid(format!("program: takes {} inputs, got {}", self.inputs.len(), inputs.len())));
+    fn start(&self, inputs: &[Node], profile: bool) -> Result<(Vec<Node>, Vec<Arc<Pending>>)> {
+        if inputs.len() != self.inputs {
+            return Err(Error::invalid(format!("program: takes {} inputs, got {}", self.inputs, inputs.len())));
         }
-        for (i, (got, (dtype, shape))) in inputs.iter().zip(&self.inputs).enumerate() {
-            if got.shape() != shape {
+        for (i, (got, want)) in inputs.iter().zip(&self.snapshot.leaves).enumerate() {
+            if got.shape() != want.shape() {
                 return Err(Error::ShapeMismatch(format!(
-                    "program: input {i} has shape {:?}, was captured with {shape:?}",
-                    got.shape()
+                    "program: input {i} has shape {:?}, was captured with {:?}",
+                    got.shape(),
+                    want.shape()
                 )));
             }
-            if got.dtype() != *dtype {
+            if got.dtype() != want.dtype() {
                 return Err(Error::DTypeMismatch(format!(
-                    "program: input {i} is {}, was captured as {dtype}",
-                    got.dtype()
+                    "program: input {i} is {}, was captured as {}",
+                    got.dtype(),
+                    want.dtype()
                 )));
             }
         }
-        realize(inputs, &self.chain)?;
-        let leaves: Vec<Node> = inputs.iter().chain(&self.leaves).cloned().collect();
-        let settled = self.settled(&leaves)?;
-        let (outputs, under_way) = execute(&self.plan, &self.chain, &leaves, profile, Some(&settled))?;
+        loop {
+            let ready = self.ready();
+            match self.start_on(&ready, inputs, profile) {
+                Err(e) if e.is_lost() => {
+                    let left = without_lost(&ready.chain).ok_or(e)?;
+                    let next = Arc::new(Ready::new(&self.snapshot, left)?);
+                    *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = next;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn start_on(&self, ready: &Ready, inputs: &[Node], profile: bool) -> Result<(Vec<Node>, Vec<Arc<Pending>>)> {
+        realize(inputs, &ready.chain)?;
+        let leaves: Vec<Node> = inputs.iter().chain(&self.snapshot.leaves[self.inputs..]).cloned().collect();
+        let settled = ready.settled(&leaves, self.inputs)?;
+        let (outputs, under_way) = execute(&ready.plan, &ready.chain, &leaves, profile, Some(&settled))?;
+        if ready.chain.len() > 1 {
+            under_way.iter().try_for_each(|w| w.wait())?;
+        }
         let nodes = outputs
             .into_iter()
-            .zip(&self.outputs)
-            .map(|(p, (dtype, shape))| Node::on_device(&p.device, p.buffer, *dtype, shape))
-            .collect::<Result<_>>()?;
+            .zip(&self.snapshot.outputs)
+            .map(|(p, &o)| Node::placed(p, self.snapshot.items[o].dtype, &self.snapshot.items[o].shape))
+            .collect();
         Ok((nodes, under_way))
     }
 
-    fn settled(&self, leaves: &[Node]) -> Result<Arc<Settled>> {
-        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(s) = &*settled {
-            return Ok(s.clone());
-        }
-        let s = Arc::new(Settled::new(&self.plan, &self.chain, leaves, self.inputs.len())?);
-        *settled = Some(s.clone());
-        Ok(s)
+    fn ready(&self) -> Arc<Ready> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What a run does: a line per launch, what was fused, memory.
     pub fn explain(&self) -> String {
-        self.plan.explain(&self.chain)
+        let ready = self.ready();
+        ready.plan.explain(&ready.chain)
     }
 }

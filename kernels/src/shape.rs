@@ -7,14 +7,13 @@ pub const MAX_RANK: usize = 8;
 
 /// Elements of a shape, or an error when the product exceeds the address space.
 pub fn elements(shape: &[usize]) -> Result<usize> {
-    let mut n = 1usize;
+    // Empty axes count as one here: strides of the others must be representable all the same.
+    let mut extent = 1usize;
     for &d in shape {
-        n = n.checked_mul(d).ok_or_else(|| Error::ShapeMismatch(format!("shape {shape:?} has too many elements")))?;
+        let next = extent.checked_mul(d.max(1)).filter(|&n| n <= isize::MAX as usize / 8);
+        extent = next.ok_or_else(|| Error::ShapeMismatch(format!("shape {shape:?} has too many elements")))?;
     }
-    if n > isize::MAX as usize / 8 {
-        return Err(Error::ShapeMismatch(format!("shape {shape:?} has too many elements ({n})")));
-    }
-    Ok(n)
+    Ok(shape.iter().product())
 }
 
 /// The common shape of two operands by NumPy's rule: aligned at the right, equal or 1.
@@ -83,7 +82,8 @@ impl Strided {
     pub fn slice(&self, start: &[usize], step: &[isize], shape: &[usize]) -> Strided {
         Strided {
             shape: shape.to_vec(),
-            strides: self.strides.iter().zip(step).map(|(s, t)| s * t).collect(),
+            // Along an axis of at most one element no stride is ever walked, and a step may be any number.
+            strides: (0..shape.len()).map(|i| if shape[i] > 1 { self.strides[i] * step[i] } else { 0 }).collect(),
             offset: self.offset + start.iter().zip(&self.strides).map(|(&a, s)| a as isize * s).sum::<isize>(),
         }
     }

@@ -335,15 +335,14 @@ pub fn unary(b: &mut Builder, op: UnaryOp, x: Value) -> Value {
             b.mul_add(h, e, h)
         }
         UnaryOp::GeluTanh => {
-            let half = b.number(elem, 0.5);
-            let c = b.number(elem, (2.0 / std::f64::consts::PI).sqrt());
-            let a = b.number(elem, 0.044715 * (2.0 / std::f64::consts::PI).sqrt());
+            // (1 + tanh z)/2 = 1/(1 + e^-2z), without the cancellation of the left side where z is large and negative.
+            let c = b.number(elem, 2.0 * (2.0 / std::f64::consts::PI).sqrt());
+            let a = b.number(elem, 2.0 * 0.044715 * (2.0 / std::f64::consts::PI).sqrt());
             let x2 = b.mul(x, x);
             let poly = b.mul_add(a, x2, c);
             let z = b.mul(x, poly);
-            let t = b.unary(Ir::Tanh, z);
-            let h = b.mul(x, half);
-            b.mul_add(h, t, h)
+            let s = sigmoid(b, elem, z);
+            b.mul(x, s)
         }
     }
 }

@@ -62,7 +62,9 @@ struct Use {
 }
 
 /// Divides a graph into groups.
-pub fn group(s: &Snapshot, demands: &Demands) -> Grouping {
+///
+/// No group reads more than about `most_reads` buffers.
+pub fn group(s: &Snapshot, demands: &Demands, most_reads: usize) -> Grouping {
     let none = vec![None; s.items.len()];
     let mut uses: Vec<Vec<Use>> = s.items.iter().map(|_| vec![]).collect();
     let mut roots = demands.roots.clone();
@@ -87,9 +89,10 @@ pub fn group(s: &Snapshot, demands: &Demands) -> Grouping {
     for (i, item) in s.items.iter().enumerate() {
         if let Kind::Op(op, inputs) = &item.kind {
             let free = inputs.is_empty();
-            let mut users: Vec<usize> = uses[i].iter().map(|u| u.user).collect();
-            users.dedup();
-            if users.len() > 1 && !free {
+            // One user that looks at it in one way computes it once; in two ways (y + yᵀ), twice, and its operands four times.
+            let first = uses[i].first();
+            let several = uses[i].iter().any(|u| first.is_some_and(|f| f.user != u.user || f.views != u.views));
+            if several && !free {
                 roots.insert(i);
             }
             if anchor(op) && !anchor_with_epilogue(op) {
@@ -97,6 +100,7 @@ pub fn group(s: &Snapshot, demands: &Demands) -> Grouping {
             }
         }
     }
+    limit(s, &mut roots, most_reads);
     // Elementwise users join the anchor in front of them.
     let mut anchor_of: BTreeMap<usize, usize> = BTreeMap::new();
     let mut claimed: BTreeSet<usize> = BTreeSet::new();
@@ -140,6 +144,47 @@ pub fn group(s: &Snapshot, demands: &Demands) -> Grouping {
         layouts[g.root] = Some(layout(&s.items[g.root].shape, g.order.as_deref()));
     }
     Grouping { groups, layouts, outputs }
+}
+
+/// Operations that one expression chains at most: expressions are walked by recursion, and a kernel should stay readable.
+const DEEPEST: usize = 128;
+
+/// Gives buffers to nodes inside expressions that are too deep, or read too many buffers.
+fn limit(s: &Snapshot, roots: &mut BTreeSet<usize>, most_reads: usize) {
+    // Per item, for what would be inlined with it: how deep it is and how many buffers it reads (counted once per path).
+    let mut depth = vec![0usize; s.items.len()];
+    let mut reads = vec![1usize; s.items.len()];
+    for (i, item) in s.items.iter().enumerate() {
+        match &item.kind {
+            Kind::Leaf { .. } => {}
+            Kind::View(_, input) if !roots.contains(&i) => {
+                (depth[i], reads[i]) = (depth[*input] + 1, reads[*input]);
+            }
+            Kind::View(..) => {}
+            Kind::Op(op, _) if anchor(op) => {}
+            Kind::Op(op, inputs) => {
+                let mut inlined = inputs.clone();
+                inlined.sort_unstable();
+                inlined.dedup();
+                let total = |reads: &[usize]| inlined.iter().map(|&n| reads[n]).sum::<usize>();
+                while total(&reads) > most_reads {
+                    let Some(&widest) = inlined.iter().filter(|&&n| reads[n] > 1).max_by_key(|&&n| reads[n]) else {
+                        break;
+                    };
+                    roots.insert(widest);
+                    (depth[widest], reads[widest]) = (0, 1);
+                }
+                reads[i] = total(&reads).max(usize::from(!matches!(op, Op::Full(_) | Op::Iota { .. })));
+                depth[i] = 1 + inlined.iter().map(|&n| depth[n]).max().unwrap_or(0);
+            }
+        }
+        if depth[i] >= DEEPEST || roots.contains(&i) {
+            if depth[i] >= DEEPEST {
+                roots.insert(i);
+            }
+            (depth[i], reads[i]) = (0, 1);
+        }
+    }
 }
 
 /// How a root lies in its buffer when its axes are stored in an order.

@@ -118,9 +118,12 @@ pub fn plan(snapshot: &Snapshot, chain: &[Device]) -> Result<Plan> {
     let first = chain.first().ok_or_else(|| Error::invalid("no device given to plan for"))?;
     let s = canonical::canonical(snapshot, first);
     let mut demands = Demands::default();
+    // Anchors bind up to three buffers of their own; and beyond some 24 a kernel gains nothing by reading more.
+    let bindings = chain.iter().map(|d| d.info().limits.max_bindings as usize).min().unwrap_or(8);
+    let most_reads = bindings.saturating_sub(4).clamp(2, 24);
     // Every round adds a demand that was not there before, so that it ends.
     for _ in 0..3 * s.items.len() + 1 {
-        let grouping = group(&s, &demands);
+        let grouping = group(&s, &demands, most_reads);
         match build(&s, &grouping, chain) {
             Ok(plan) => return Ok(plan),
             Err(Stop::Fail(e)) => return Err(e),

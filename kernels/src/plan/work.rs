@@ -434,6 +434,9 @@ impl Planner<'_> {
         let mut bindings = vec![];
         for &i in inputs {
             let (at, layout) = self.operand(g, i)?;
+            if layout.strides.iter().any(|&s| s < 0) {
+                return Err(self.again_dense_operand(i));
+            }
             operands.push(Operand { layout, dtype: self.s.items[i].dtype, constant: false });
             bindings.push(self.value(at)?);
         }

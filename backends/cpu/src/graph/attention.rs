@@ -34,6 +34,9 @@ impl Attention {
         if graph.inputs.iter().chain([out]).any(|s| s.shape.len() != 4 || four(s).is_none()) {
             return Err(refuse(graph, "operands are not of rank 4"));
         }
+        if graph.inputs[1].shape[2] == 0 {
+            return Err(refuse(graph, "there are no keys"));
+        }
         if out.strides[3] != 1 && out.shape[3] != 1 {
             return Err(refuse(graph, "the output's last axis is not contiguous"));
         }

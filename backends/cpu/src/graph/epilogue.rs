@@ -302,14 +302,12 @@ fn unary(op: UnaryOp, level: Level, x: &[f32], to: &mut [f32]) {
             });
         }
         UnaryOp::GeluTanh => {
-            let c = (2.0 / std::f64::consts::PI).sqrt();
+            // x / (1 + e^-2z), as the kernel has it.
+            let c = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
             let (c, a) = (c as f32, (0.044715 * c) as f32);
             each(x, to, |x| x * (a * (x * x) + c));
-            vmath::unary_in_place(V::Tanh, level)(to);
-            to.iter_mut().zip(x).for_each(|(t, &x)| {
-                let h = 0.5 * x;
-                *t = h * *t + h;
-            });
+            vmath::unary_in_place(V::Sigmoid, level)(to);
+            to.iter_mut().zip(x).for_each(|(t, &x)| *t *= x);
         }
         UnaryOp::Sign => each(x, to, |x| {
             if x > 0.0 {

@@ -186,8 +186,9 @@ impl Pass for Floats {
             },
             (Op::Cast(a), Some(out)) => {
                 let a = *a;
-                let fp8 = was_out.filter(|d| d.size() == 1 && self.computed.contains(&out));
-                match fp8 {
+                // An explicit conversion rounds, although the value is held wider.
+                let rounded = was_out.filter(|_| self.computed.contains(&out));
+                match rounded {
                     Some(d) => {
                         let wide = e.cast(DType::F32, a);
                         let code = small::encode(e, d, wide);
