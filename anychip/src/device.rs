@@ -30,8 +30,19 @@ pub fn register(driver: Arc<dyn Driver>) {
 /// over. Cheap to clone; may be used from several threads at once.
 #[derive(Clone)]
 pub struct Device {
-    chain: Arc<[device::Device]>,
+    chain: Arc<Chain>,
     id: Arc<str>,
+}
+
+/// What all clones of a device share, and with them the tensors on it.
+struct Chain(Vec<device::Device>);
+
+impl Drop for Chain {
+    /// Plans are kept for the whole process and hold programs, which hold their device: without this a device that nobody
+    /// has a handle of any more would keep its memory and its threads.
+    fn drop(&mut self) {
+        self.0.iter().for_each(anychip_kernels::run::forget);
+    }
 }
 
 impl Device {
@@ -70,7 +81,7 @@ impl Device {
             return Err(Error::invalid("device: a chain needs at least one device"));
         }
         let id = chain.iter().map(|d| d.info().id.as_str()).collect::<Vec<_>>().join(",");
-        Ok(Device { chain: chain.into(), id: id.into() })
+        Ok(Device { chain: Arc::new(Chain(chain)), id: id.into() })
     }
 
     /// How it was asked for: the ids of the chain, separated by commas.
@@ -80,17 +91,17 @@ impl Device {
 
     /// What the first device of the chain is and can do.
     pub fn info(&self) -> &DeviceInfo {
-        self.chain[0].info()
+        self.chain.0[0].info()
     }
 
     /// The handles of the contract, in order; never empty.
     pub fn chain(&self) -> &[device::Device] {
-        &self.chain
+        &self.chain.0
     }
 
     /// Waits until everything submitted to the chain's devices is done.
     pub fn synchronize(&self) -> Result<()> {
-        self.chain.iter().try_for_each(|d| d.synchronize())
+        self.chain.0.iter().try_for_each(|d| d.synchronize())
     }
 
     /// True when both are the same chain of opened devices, or chains of the same ids.

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod common;
+mod devices;
 mod elementwise;
 mod files;
 mod kernels;
