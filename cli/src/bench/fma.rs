@@ -1,7 +1,7 @@
 //! The arithmetic peak: a kernel that does nothing but a·b+c on numbers in registers, in enough independent chains that
 //! no unit waits for a result.
 
-use super::{SETS, ops::Case, ops::make};
+use super::{SETS, ops::Case, ops::make, room};
 use anychip::{
     DType, Device, Error, Result, Tensor,
     hal::{
@@ -27,6 +27,7 @@ pub fn case(device: &Device, dtype: DType, lanes: usize) -> Result<Case> {
     if !chip.info().support(dtype).arithmetic {
         return Err(Error::unsupported(format!("fma in {dtype}"), format!("{} does not compute with it", device.id())));
     }
+    room::check("fma", device, dtype, &[vec![lanes]], &vec![vec![lanes]; SETS])?;
     let kernel = kernel(dtype)?;
     let program = chip.kernel(&kernel, Checks::On)?;
     let mut steps = vec![];

@@ -2,6 +2,7 @@
 
 mod fma;
 mod ops;
+mod room;
 
 use crate::Format;
 use anychip::{DType, Device, Error, Result};
@@ -69,6 +70,12 @@ pub enum Name {
     Fma,
 }
 
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.to_possible_value().as_ref().map_or("", |v| v.get_name()))
+    }
+}
+
 /// What is printed.
 #[derive(Serialize)]
 struct Report {
@@ -103,7 +110,7 @@ pub fn run(args: &Args) -> Result<String> {
         return Err(Error::invalid("bench: --size 0: must be at least 1"));
     }
     let device = Device::open(&args.device)?;
-    let name = args.op.to_possible_value().map_or(String::new(), |v| v.get_name().to_string());
+    let name = args.op.to_string();
     let shape = extents(args, &name)?;
     let mut case = Case::new(args.op, &device, args.dtype, &shape)?;
     let bar = ProgressBar::new(0).with_style(

@@ -3,7 +3,7 @@
 //! Work is counted as by its formula, a transcendental function as one operation; traffic is what must be read and written
 //! at least once.
 
-use super::{Name, SETS, fma};
+use super::{Name, SETS, fma, room};
 use anychip::{
     DType, Device, Error, Program, Result, Tensor,
     hal::device::{Recorded, Step},
@@ -48,6 +48,12 @@ impl Case {
             Name::Copy => return Case::copy(device, dtype, shape),
             Name::Fma => return fma::case(device, dtype, shape[0]),
         };
+        let result = match op {
+            Name::Matmul => vec![shape[0], shape[2]],
+            Name::Sum => vec![],
+            _ => shape.to_vec(),
+        };
+        room::check(&op.to_string(), device, dtype, &inputs, &[result])?;
         let sets = (0..SETS).map(|set| make(&inputs, dtype, set, device)).collect::<Result<Vec<_>>>()?;
         let program = Program::new(device, &sets[0], |x| {
             Ok(vec![match op {
@@ -65,6 +71,7 @@ impl Case {
 
     fn copy(device: &Device, dtype: DType, shape: &[usize]) -> Result<Case> {
         let chip = &device.chain()[0];
+        room::check("copy", device, dtype, &[shape.to_vec()], &[shape.to_vec()])?;
         let bytes = shape.iter().product::<usize>() * dtype.size();
         let target = chip.alloc(bytes as u64)?;
         let mut steps = vec![];
@@ -120,9 +127,16 @@ impl Case {
 pub fn make(shapes: &[Vec<usize>], dtype: DType, set: usize, device: &Device) -> Result<Vec<Tensor>> {
     let mut tensors = Vec::with_capacity(shapes.len());
     for (i, shape) in shapes.iter().enumerate() {
-        let count = shape.iter().product();
+        let count: usize = shape.iter().product();
         let mut state = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul((1 + set * shapes.len() + i) as u64);
-        let values: Vec<f32> = (0..count).map(|_| uniform(&mut state)).collect();
+        let mut values: Vec<f32> = vec![];
+        // A device may have more memory than its host.
+        values.try_reserve_exact(count).map_err(|_| {
+            Error::invalid(format!(
+                "bench: the host has no room for an input of shape {shape:?}, {count} numbers of 4 bytes"
+            ))
+        })?;
+        values.extend((0..count).map(|_| uniform(&mut state)));
         let x = Tensor::from_vec(values, shape, device)?;
         // Integers would all be 0 between −1 and 1.
         let x = if dtype.is_float() { x.to_dtype(dtype)? } else { x.mul(8.0)?.to_dtype(dtype)? };
