@@ -238,6 +238,36 @@ fn a_binary_saves_the_compiler() {
 }
 
 #[test]
+fn a_binary_beside_launches() {
+    for d in raw("a_binary_beside_launches") {
+        if d.info().identity.driver == "Oclgrind" {
+            println!("SKIPPED: a_binary_beside_launches: {} keeps its shadow memory per thread", d.info().id);
+            continue;
+        }
+        let k = legal(&*d, &vector_add(&format!("beside_{}_{}", std::process::id(), nanos())));
+        let program = d.load(&Module::Kernel(&k), None).expect("compiles").program;
+        check_add(&*d, &k, program);
+        std::thread::scope(|s| {
+            for _ in 0..2 {
+                s.spawn(|| {
+                    let buffers = [(); 3].map(|()| d.alloc(256, Memory::Device).expect("fits"));
+                    let bindings = buffers.map(|b| all(b, 256)).to_vec();
+                    let launch = Command::Launch { program, groups: [1, 1, 1], bindings, scalars: hidden(&k, 64, 1) };
+                    let commands = vec![launch; 8];
+                    let tickets: Vec<Ticket> = (0..100).map(|_| submit(&*d, &commands).expect("queued")).collect();
+                    tickets.into_iter().for_each(|t| finish(&*d, t));
+                    buffers.iter().for_each(|b| d.free(*b));
+                });
+            }
+            for _ in 0..10 {
+                assert!(d.binary(program).expect("OpenCL has binaries").len() > 32, "{}", d.info().id);
+            }
+        });
+        check_add(&*d, &k, program);
+    }
+}
+
+#[test]
 fn what_the_compiler_refuses_is_told_with_text_and_log() {
     for d in raw("what_the_compiler_refuses_is_told_with_text_and_log") {
         // hal's verifier lets only identifiers through; given raw, such a name is the surest way to a text that is no
