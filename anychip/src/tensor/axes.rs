@@ -167,13 +167,12 @@ impl AxisRange {
         let n = shape[axis] as i64;
         let from_end = |i: i64| if i < 0 { i + n } else { i };
         let start = self.start.map_or(0, from_end);
-        let end = self.end.map_or(n, |e| from_end(e) + self.inclusive as i64);
-        if start < 0 || end > n || start > end {
-            return Err(Error::ShapeMismatch(format!(
-                "slice: {self} leaves axis {axis} of shape {shape:?} (extent {n})"
-            )));
+        // An inclusive end may be the largest number there is, which has no next one and is beyond every axis.
+        let end = self.end.map_or(Some(n), |e| from_end(e).checked_add(self.inclusive as i64));
+        match end {
+            Some(end) if start >= 0 && start <= end && end <= n => Ok((start as usize, (end - start) as usize)),
+            _ => Err(Error::ShapeMismatch(format!("slice: {self} leaves axis {axis} of shape {shape:?} (extent {n})"))),
         }
-        Ok((start as usize, (end - start) as usize))
     }
 }
 

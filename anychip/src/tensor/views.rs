@@ -169,10 +169,13 @@ impl Tensor {
     /// Every `step`-th element along an axis, from the first.
     pub fn step_by(&self, axis: i64, step: usize) -> Result<Tensor> {
         let at = self.axis("step_by", axis)?;
-        let stride = isize::try_from(step).unwrap_or(0);
-        if stride == 0 {
-            return Err(Error::invalid(format!("step_by: step {step} along axis {at}: must be at least 1")));
-        }
+        let stride = match isize::try_from(step) {
+            Ok(stride) if stride > 0 => stride,
+            _ => {
+                let most = isize::MAX;
+                return Err(Error::invalid(format!("step_by: step {step} along axis {at}: accepted are 1 to {most}")));
+            }
+        };
         let mut steps = vec![1; self.rank()];
         let mut len = self.dims().to_vec();
         (steps[at], len[at]) = (stride, len[at].div_ceil(step));

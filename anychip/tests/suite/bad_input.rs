@@ -96,7 +96,7 @@ fn axes_and_indices() {
     shape_error(x.get(2), &["get", "2 elements", "element 2"]);
     shape_error(f32s(&[], &d).get(0), &["get", "no axis"]);
     refused(x.chunk(0, 0), &["chunk", "0 parts"]);
-    refused(x.step_by(0, 0), &["step_by", "step 0"]);
+    refused(x.step_by(0, 0), &["step_by", "step 0", "1 to"]);
     let none: [Tensor; 0] = [];
     refused(Tensor::cat(&none, 0), &["cat", "no tensors"]);
     refused(Tensor::stack(&none, 0), &["stack", "no tensors"]);
@@ -202,6 +202,16 @@ fn faulty() -> (Arc<Fault>, Device) {
     let fault = Arc::new(Fault::new(anychip_cpu::CpuDriver::new().open(0).unwrap()));
     let device = hal::Device::with_layers(fault.clone(), &Layers::default());
     (fault, Device::from_chain(vec![device]).unwrap())
+}
+
+#[test]
+fn the_largest_numbers_as_ranges_and_steps() {
+    let d = cpu();
+    let x = f32s(&[2, 3], &d);
+    shape_error(x.slice((.., ..=i64::MAX)), &["slice", "..=9223372036854775807", "axis 1", "extent 3"]);
+    shape_error(x.slice((..=usize::MAX,)), &["slice", "axis 0", "extent 2"]);
+    refused(x.step_by(0, usize::MAX), &["step_by", &usize::MAX.to_string(), &isize::MAX.to_string()]);
+    assert_eq!(x.step_by(1, isize::MAX as usize).unwrap().dims(), [2, 1], "a step beyond the axis leaves its first");
 }
 
 #[test]
