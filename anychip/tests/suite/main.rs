@@ -9,6 +9,7 @@ mod elementwise;
 mod files;
 mod kernels;
 mod neural;
+mod planner;
 mod reduce;
 mod types;
 mod views;
