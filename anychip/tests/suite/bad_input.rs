@@ -53,7 +53,8 @@ fn shapes() {
     shape_error(Tensor::stack(&[&x, &f32s(&[3, 4], &d)], 0), &["stack", "[2, 3]", "[3, 4]"]);
     shape_error(x.layer_norm(&f32s(&[2], &d), &f32s(&[3], &d), 1e-5), &["layer_norm", "weight", "[2]", "[3]"]);
     shape_error(x.rms_norm(&f32s(&[4], &d), 1e-5), &["rms_norm", "[4]", "[3]"]);
-    shape_error(f32s(&[2, 0], &d).softmax(-1), &["softmax", "[2, 0]"]);
+    assert_eq!(f32s(&[2, 0], &d).softmax(-1).unwrap().dims(), [2, 0]);
+    shape_error(f32s(&[], &d).softmax(0), &["softmax"]);
     shape_error(f32s(&[2, 0], &d).max(1), &["max", "[2, 0]"]);
     let (q, k) = (f32s(&[1, 2, 4, 8], &d), f32s(&[1, 2, 5, 8], &d));
     shape_error(q.attention(&k, &q, None, None, false), &["attention", "[1, 2, 4, 8]", "[1, 2, 5, 8]"]);

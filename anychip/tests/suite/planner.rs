@@ -75,7 +75,7 @@ fn reversed_operands_empty_axes_and_no_keys() {
         let (a, b) = (a.to_vec::<f32>().unwrap(), b.to_vec::<f32>().unwrap());
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6), "{a:?} {b:?}");
         let none = Tensor::zeros((0, 4), DType::F32, device).unwrap();
-        assert_eq!(none.softmax(0).unwrap().to_vec::<f32>().unwrap(), []);
+        assert_eq!(none.softmax(0).unwrap().to_vec::<f32>().unwrap(), Vec::<f32>::new());
         let no_keys = Tensor::zeros((1, 2, 0, 4), DType::F32, device).unwrap();
         let nothing = q.on(device).attention(&no_keys, &no_keys, None, None, false).unwrap();
         assert_eq!(nothing.to_vec::<f32>().unwrap(), [0f32; 40], "{}", device.id());
