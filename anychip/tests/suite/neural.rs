@@ -1,6 +1,6 @@
 //! Matrix products, softmax, norms, attention, embedding. Bounds follow from the operations' error analysis, u = 2⁻²⁴.
 
-use crate::common::{Host, close, on_every_device, same};
+use crate::common::{Host, close, indices, on_every_device, same};
 use anychip::{DType, Device, Program, Tensor, f16};
 
 const U: f64 = f32::EPSILON as f64 / 2.0;
@@ -185,16 +185,18 @@ impl Attention {
         let (t, width, out) = (self.k.shape[r - 2], self.q.shape[r - 1], self.v.shape[r - 1]);
         let mut shape = self.q.shape.clone();
         shape[r - 1] = out;
-        Host::build(&shape, |i| {
+        let mut data = Vec::with_capacity(shape.iter().product());
+        for i in indices(&shape[..r - 1]) {
             let lead = &i[..r - 2];
             let at = |row: usize, col: usize| lead.iter().copied().chain([row, col]).collect::<Vec<_>>();
             let score = |j: usize| {
                 (0..width).map(|c| self.q.at(&at(i[r - 2], c)) * self.k.at(&at(j, c))).sum::<f64>() * scale
-                    + seen(&i[..r - 1], j)
+                    + seen(&i, j)
             };
             let p = softmax(&(0..t).map(score).collect::<Vec<_>>());
-            p.iter().enumerate().map(|(j, p)| p * self.v.at(&at(j, i[r - 1]))).sum()
-        })
+            data.extend((0..out).map(|c| p.iter().enumerate().map(|(j, p)| p * self.v.at(&at(j, c))).sum::<f64>()));
+        }
+        Host::new(&shape, data)
     }
 
     fn run(&self, d: &Device, mask: Option<&Tensor>, scale: Option<f32>, causal: bool) -> Tensor {
