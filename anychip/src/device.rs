@@ -56,7 +56,7 @@ impl Device {
     /// assert_eq!(cpu.id(), "cpu");
     /// let e = anychip::Device::open("toaster:7").unwrap_err();
     /// assert!(e.to_string().contains("toaster:7"));
-    /// # anychip::Result::Ok(())
+    /// # Ok::<(), anychip::Error>(())
     /// ```
     pub fn open(id: &str) -> Result<Device> {
         Device::from_chain(REGISTRY.read().unwrap_or_else(PoisonError::into_inner).open(id)?)

@@ -21,7 +21,7 @@ impl Tensor {
     /// assert_eq!(x.to_vec2::<i32>()?, [[1, 2, 3], [4, 5, 6]]);
     /// let e = Tensor::from_vec(vec![1i32, 2, 3], (2, 3), &device).unwrap_err();
     /// assert_eq!(e.to_string(), "from_vec: shape [2, 3] takes 6 elements, got 3");
-    /// # anychip::Result::Ok(())
+    /// # Ok::<(), anychip::Error>(())
     /// ```
     pub fn from_vec<T: Element>(values: Vec<T>, extents: impl IntoShape, device: &Device) -> Result<Tensor> {
         let shape = shape("from_vec", extents)?;
@@ -77,7 +77,7 @@ impl Tensor {
     /// # use anychip::Tensor;
     /// assert_eq!(Tensor::arange(2u32, 6, &device)?.to_vec1::<u32>()?, [2, 3, 4, 5]);
     /// assert_eq!(Tensor::arange_step(1f32, 0., -0.25, &device)?.to_vec1::<f32>()?, [1., 0.75, 0.5, 0.25]);
-    /// # anychip::Result::Ok(())
+    /// # Ok::<(), anychip::Error>(())
     /// ```
     pub fn arange<T: Element + Into<Scalar>>(start: T, end: T, device: &Device) -> Result<Tensor> {
         arange::<T>(start.into(), end.into(), Scalar::Int(1), device)

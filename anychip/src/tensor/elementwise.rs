@@ -93,7 +93,7 @@ binary! {
     /// let x = Tensor::from_vec(vec![1f32, 2., 3., 4.], (2, 2), &device)?;
     /// let row = Tensor::from_vec(vec![10f32, 20.], 2, &device)?;
     /// assert_eq!(x.add(&row)?.add(0.5)?.to_vec::<f32>()?, [11.5, 22.5, 13.5, 24.5]);
-    /// # anychip::Result::Ok(())
+    /// # Ok::<(), anychip::Error>(())
     /// ```
     add, Op::Binary(BinaryOp::Add);
     /// x − y. Integers wrap.

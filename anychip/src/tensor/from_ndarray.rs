@@ -14,7 +14,7 @@ impl Tensor {
     /// let x = Tensor::from_ndarray(&a.t(), &device)?;
     /// assert_eq!(x.dims(), [3, 2]);
     /// assert_eq!(x.to_ndarray::<i32>()?, a.t().into_dyn());
-    /// # anychip::Result::Ok(())
+    /// # Ok::<(), anychip::Error>(())
     /// ```
     pub fn from_ndarray<T, S, D>(array: &ArrayBase<S, D, T>, device: &Device) -> Result<Tensor>
     where

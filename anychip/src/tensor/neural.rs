@@ -21,7 +21,7 @@ impl Tensor {
     ///     e.to_string(),
     ///     "matmul: inner dimensions differ: lhs [8, 4, 384] × rhs [512, 384]; did you mean rhs.t()?"
     /// );
-    /// # anychip::Result::Ok(())
+    /// # Ok::<(), anychip::Error>(())
     /// ```
     pub fn matmul(&self, rhs: &Tensor) -> Result<Tensor> {
         rhs.on("matmul", &self.device)?;
@@ -191,7 +191,7 @@ impl Tensor {
     /// assert_eq!(table.embedding(&ids)?.to_vec2::<f32>()?, [[4., 5.], [0., 1.]]);
     /// let e = table.embedding(&Tensor::from_vec(vec![1i64, 3], 2, &device)?).unwrap_err();
     /// assert_eq!(e.to_string(), "embedding: id 3 at position 1 is outside the table of 3 rows");
-    /// # anychip::Result::Ok(())
+    /// # Ok::<(), anychip::Error>(())
     /// ```
     pub fn embedding(&self, ids: &Tensor) -> Result<Tensor> {
         let out = self.op(Op::Embedding, &[ids])?;

@@ -44,7 +44,7 @@ reductions! {
     /// assert_eq!(x.max_keepdim(0)?.dims(), [1, 3]);
     /// let e = x.sum(2).unwrap_err();
     /// assert_eq!(e.to_string(), "sum: axis 2 of a tensor of shape [2, 3]: accepted are -2..=1");
-    /// # anychip::Result::Ok(())
+    /// # Ok::<(), anychip::Error>(())
     /// ```
     sum sum_keepdim sum_all, reduce_sum;
     /// The product. Integers wrap. Of nothing: 1.

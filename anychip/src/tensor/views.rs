@@ -19,7 +19,7 @@ impl Tensor {
     /// assert_eq!(x.reshape((3, -1))?.dims(), [3, 4]);
     /// let e = x.reshape((5, -1)).unwrap_err();
     /// assert_eq!(e.to_string(), "reshape: [12] has 12 elements, which [5, -1] does not divide");
-    /// # anychip::Result::Ok(())
+    /// # Ok::<(), anychip::Error>(())
     /// ```
     pub fn reshape(&self, extents: impl IntoShape) -> Result<Tensor> {
         let mut to = extents.extents();
@@ -85,7 +85,7 @@ impl Tensor {
     /// # let device = anychip::Device::open("cpu")?;
     /// # use anychip::{DType, Tensor};
     /// assert_eq!(Tensor::zeros((2, 3, 4), DType::F32, &device)?.permute([2, 0, -2])?.dims(), [4, 2, 3]);
-    /// # anychip::Result::Ok(())
+    /// # Ok::<(), anychip::Error>(())
     /// ```
     pub fn permute(&self, order: impl IntoShape) -> Result<Tensor> {
         let order = order.extents();
@@ -151,7 +151,7 @@ impl Tensor {
     /// assert_eq!(x.slice((1.., ..-2))?.to_vec2::<i32>()?, [[4, 5], [8, 9]]);
     /// let e = x.slice((0..4,)).unwrap_err();
     /// assert_eq!(e.to_string(), "slice: 0..4 leaves axis 0 of shape [3, 4] (extent 3)");
-    /// # anychip::Result::Ok(())
+    /// # Ok::<(), anychip::Error>(())
     /// ```
     pub fn slice(&self, ranges: impl IntoRanges) -> Result<Tensor> {
         let ranges = ranges.ranges();
