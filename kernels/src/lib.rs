@@ -3,6 +3,7 @@
 //!
 //! * [`graph`] – what an application builds: [`Node`]s, nothing computed yet.
 //! * [`plan`] – fusion, schedules, memory, placement; plans are cached by structure and device.
+//! * [`schedule`] – which variant of a kernel runs a problem on a device.
 //! * [`library`] – the kernels themselves, generated from one description for every chip.
 //! * [`run`] – realising nodes, reading values, capturing a [`Program`].
 //!
@@ -13,6 +14,7 @@ pub mod graph;
 pub mod library;
 pub mod plan;
 pub mod run;
+pub mod schedule;
 pub mod shape;
 
 pub use graph::{Host, Node, View};

@@ -5,7 +5,7 @@
 use super::snapshot::{Item, Kind, Snapshot};
 use crate::graph::View;
 use anychip_hal::{
-    DType, DeviceInfo,
+    DType,
     device::Device,
     ir::build::encode_f64,
     op::{BinaryOp, CmpOp, Graph, Node, Op, Ref, TensorSpec},
@@ -87,18 +87,4 @@ fn attention(s: &mut Snapshot, inputs: &[usize], scale: f32, causal: bool, maske
     let out = vec![qs[0], qs[1], qs[2], s.items[v].shape[3]];
     let y = s.push(Kind::Op(Op::MatMul, vec![p, v]), out, work);
     cast(s, y, dtype)
-}
-
-/// The schedule of matrix kernels for a device: the cost model's answer until something was measured.
-pub fn matmul_schedules(info: &DeviceInfo, dtype: DType) -> Vec<crate::library::matmul::Schedule> {
-    use crate::library::matmul::Schedule;
-    let lanes = |n: u32| n.min(info.limits.max_workgroup.max(1));
-    let float = dtype.is_float();
-    let mut list = vec![];
-    if float && dtype != DType::F64 {
-        list.push(Schedule { rows: 8, vectors: 2, width: 8, lanes: lanes(8), unroll: 1 });
-        list.push(Schedule { rows: 4, vectors: 1, width: 4, lanes: lanes(16), unroll: 1 });
-    }
-    list.push(Schedule { lanes: lanes(Schedule::PLAIN.lanes), ..Schedule::PLAIN });
-    list
 }

@@ -2,7 +2,6 @@
 
 use super::{
     Again, Launch, Planner, Stop, ValueRef,
-    canonical::matmul_schedules,
     group::Group,
     lower::{Lower, Materialise, Step, strided},
     offer::{Offer, Operand, graph},
@@ -19,6 +18,7 @@ use crate::{
         reduce::{self, Reduce, neutral, reduce},
         rows::{self, Row, Rows, rows},
     },
+    schedule,
     shape::Strided,
 };
 use anychip_hal::{
@@ -26,15 +26,6 @@ use anychip_hal::{
     device::{Checks, Grid},
     op::{Graph, Op},
 };
-
-/// Reductions of this many elements or more into few results are split over several workgroups.
-const SPLIT_FROM: usize = 1 << 16;
-/// Elements that a part of a split reduction has at least.
-const PART: usize = 1 << 15;
-/// Results from which on a lane per result keeps a chip busy.
-const MANY_RESULTS: usize = 512;
-/// Results from which on a lane per result is better than reading memory in strides.
-const SOME_RESULTS: usize = 64;
 
 impl Planner<'_> {
     /// Plans a group on device `d` of the chain; the value of its root.
@@ -162,13 +153,9 @@ impl Planner<'_> {
             0 => l.body.push(Expr::Const(neutral(op, dtype)), dtype),
             _ => l.lower(x, &view).map_err(again)?,
         };
-        let schedule = self.reduce_schedule(&l.body, prologue, kept, &dims, results, reduced);
-        let parts = match schedule {
-            reduce::Schedule::Across if reduced >= SPLIT_FROM && results < MANY_RESULTS => {
-                (reduced / PART).clamp(1, (MANY_RESULTS / results.max(1)).max(1))
-            }
-            _ => 1,
-        };
+        let (across, along) = unit_axes(&l.body, prologue, kept, &dims);
+        let problem = schedule::reduce::Problem { op, dtype, results, reduced, across, along };
+        let schedule::reduce::Choice { schedule, parts } = schedule::reduce::pick(&problem);
         let lanes = self.lanes(d);
         let note = format!(
             "{op:?} {:?} over {axes:?} {dtype}, {schedule:?}, {} operations fused",
@@ -255,36 +242,6 @@ impl Planner<'_> {
         self.launch(made, d, &slots, &[between, out], format!("{op:?} of {parts} parts"))
     }
 
-    /// A lane per result where neighbours among the results lie side by side and neighbours of the reduction do not, or where the
-    /// reduction is too short for a workgroup.
-    fn reduce_schedule(
-        &self,
-        body: &Body,
-        prologue: Id,
-        kept: usize,
-        dims: &[usize],
-        results: usize,
-        reduced: usize,
-    ) -> reduce::Schedule {
-        let strides = body.exprs[..=prologue].iter().filter_map(|(e, _)| match e {
-            Expr::Read { map, .. } => Some(&body.maps[*map].strides),
-            _ => None,
-        });
-        let unit_in =
-            |range: std::ops::Range<usize>, s: &[isize]| range.rev().find(|&i| dims[i] > 1).is_some_and(|i| s[i] == 1);
-        let mut across = false;
-        let mut along = false;
-        for s in strides {
-            across |= unit_in(kept..dims.len(), s);
-            along |= unit_in(0..kept, s);
-        }
-        let neighbours = along && !across && results >= SOME_RESULTS;
-        match neighbours || (reduced <= 16 && results >= MANY_RESULTS) {
-            true => reduce::Schedule::Along,
-            false => reduce::Schedule::Across,
-        }
-    }
-
     fn operand(&self, g: &Group, n: usize) -> Result<(usize, Strided), Stop> {
         strided(self.s, &self.grouping.layouts, n).map_err(|m| self.again(g, m))
     }
@@ -368,14 +325,14 @@ impl Planner<'_> {
             return Err(Stop::Again(Again::Bare(a)));
         }
         // A right operand whose columns are far apart is copied once, when enough rows make up for it.
-        let wide = matmul_schedules(device.info(), dtype);
         let col_stride = rhs.strides.last().copied().unwrap_or(1);
         let rank = space.len();
+        let problem = schedule::matmul::Problem { dtype, batch, rows: space[rank - 2], cols: n, inner: k, col_stride };
+        let wide = schedule::matmul::candidates(device.info(), dtype);
         if col_stride != 1 && space[rank - 2] >= 16 && wide.len() > 1 && n >= 16 {
             return Err(self.again_dense_operand(inputs[1]));
         }
-        let schedule = wide.into_iter().find(|s| s.fits(n, col_stride) && space[rank - 2] * 2 > s.rows as usize);
-        let schedule = schedule.unwrap_or(matmul::Schedule::PLAIN);
+        let schedule = schedule::matmul::pick(&wide, &problem);
         let as_map = |s: &Strided| Map { strides: s.strides.clone(), offset: s.offset };
         let mm = MatMul {
             body,
@@ -483,6 +440,18 @@ impl Planner<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether some read walks the reduced axes, and some the kept ones, element by element.
+fn unit_axes(body: &Body, prologue: Id, kept: usize, dims: &[usize]) -> (bool, bool) {
+    let strides = body.exprs[..=prologue].iter().filter_map(|(e, _)| match e {
+        Expr::Read { map, .. } => Some(&body.maps[*map].strides),
+        _ => None,
+    });
+    let unit_in =
+        |range: std::ops::Range<usize>, s: &[isize]| range.rev().find(|&i| dims[i] > 1).is_some_and(|i| s[i] == 1);
+    strides
+        .fold((false, false), |(across, along), s| (across | unit_in(kept..dims.len(), s), along | unit_in(0..kept, s)))
 }
 
 /// The dense map of a space.

@@ -1,0 +1,54 @@
+//! Reductions: a workgroup or a lane per result, and into how many parts a long one is cut.
+
+use crate::library::reduce::Schedule;
+use anychip_hal::{DType, ir::ReduceOp};
+
+/// Reductions of this many elements or more into few results are split over several workgroups.
+const SPLIT_FROM: usize = 1 << 16;
+/// Elements that a part of a split reduction has at least.
+const PART: usize = 1 << 15;
+/// Results from which on a lane per result keeps a chip busy.
+const MANY_RESULTS: usize = 512;
+/// Results from which on a lane per result is better than reading memory in strides.
+const SOME_RESULTS: usize = 64;
+
+/// A reduction of `reduced` elements into each of `results`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Problem {
+    /// What.
+    pub op: ReduceOp,
+    /// Type of the operand.
+    pub dtype: DType,
+    /// Results.
+    pub results: usize,
+    /// Elements per result.
+    pub reduced: usize,
+    /// Some operand lies side by side along the reduced axes.
+    pub across: bool,
+    /// Some operand lies side by side along the kept axes.
+    pub along: bool,
+}
+
+/// How it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// A workgroup or a lane per result.
+    pub schedule: Schedule,
+    /// Workgroups per result; with more than one a second launch joins the parts.
+    pub parts: usize,
+}
+
+/// A lane per result where neighbours among the results lie side by side and neighbours of the reduction do not, or where the
+/// reduction is too short for a workgroup.
+pub fn pick(p: &Problem) -> Choice {
+    let neighbours = p.along && !p.across && p.results >= SOME_RESULTS;
+    if neighbours || (p.reduced <= 16 && p.results >= MANY_RESULTS) {
+        return Choice { schedule: Schedule::Along, parts: 1 };
+    }
+    let split = p.reduced >= SPLIT_FROM && p.results < MANY_RESULTS;
+    let parts = match split {
+        true => (p.reduced / PART).clamp(1, (MANY_RESULTS / p.results.max(1)).max(1)),
+        false => 1,
+    };
+    Choice { schedule: Schedule::Across, parts }
+}
