@@ -3,6 +3,7 @@
 //! A tensor is a node of the lazy graph and the device that computes it when its values are asked for. Every method
 //! checks its arguments at once and computes nothing; `to_vec*`, [`Tensor::realize`] and the like do.
 
+mod attention;
 pub(crate) mod axes;
 mod create;
 mod elementwise;

@@ -59,6 +59,11 @@ fn shapes() {
     let (q, k) = (f32s(&[1, 2, 4, 8], &d), f32s(&[1, 2, 5, 8], &d));
     shape_error(q.attention(&k, &q, None, None, false), &["attention", "[1, 2, 4, 8]", "[1, 2, 5, 8]"]);
     shape_error(q.attention(&k, &k, Some(&f32s(&[4, 4], &d)), None, false), &["mask", "[4, 4]", "[1, 2, 4, 5]"]);
+    let many = f32s(&[1, 3, 5, 8], &d);
+    shape_error(
+        q.attention(&many, &many, None, None, false),
+        &["attention", "[1, 2, 4, 8]", "[1, 3, 5, 8]", "multiple"],
+    );
     shape_error(q.attention(&x, &x, None, None, false), &["attention", "[2, 3]", "rank"]);
     shape_error(x.to_vec1::<f32>(), &["to_vec1", "[2, 3]", "rank 2"]);
     shape_error(x.to_vec3::<f32>(), &["to_vec3", "[2, 3]"]);

@@ -2,6 +2,7 @@
 //!
 //! `ANYCHIP_REQUIRE=cpu,opencl` makes a missing device a failure; without it a skip is printed by name.
 
+mod attention;
 mod bad_input;
 mod common;
 mod devices;

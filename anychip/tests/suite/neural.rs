@@ -1,7 +1,7 @@
-//! Matrix products, softmax, norms, attention, embedding. Bounds follow from the operations' error analysis, u = 2⁻²⁴.
+//! Matrix products, softmax, norms, embedding. Bounds follow from the operations' error analysis, u = 2⁻²⁴.
 
-use crate::common::{Host, close, indices, on_every_device, same};
-use anychip::{DType, Device, Program, Tensor, f16};
+use crate::common::{Host, close, on_every_device, same, softmax};
+use anychip::{DType, Program, Tensor, f16};
 
 const U: f64 = f32::EPSILON as f64 / 2.0;
 
@@ -100,14 +100,6 @@ fn products_as_models_write_them() {
     });
 }
 
-fn softmax(x: &[f64]) -> Vec<f64> {
-    let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let e: Vec<f64> = x.iter().map(|v| (v - max).exp()).collect();
-    let sum: f64 = e.iter().sum();
-    e.iter().map(|v| v / sum).collect()
-}
-
-/// e^(x−max): the difference rounds by u·|x−max| ≤ u·40, exp by 3 ULP, the sum by n·u, the division by 2.5 ULP.
 #[test]
 fn softmax_along_every_axis() {
     on_every_device(|d| {
@@ -160,102 +152,6 @@ fn norms() {
             let bound = |_: usize, w: f64| (cols as f64 + 20.0) * U * w.abs() + 1e-38;
             close(&format!("rms_norm {shape:?} on {d}"), &got, &rms.zip(&w, |a, b| a * b), bound);
         }
-    });
-}
-
-struct Attention {
-    q: Host,
-    k: Host,
-    v: Host,
-}
-
-impl Attention {
-    fn random(lead: &[usize], s: usize, t: usize, width: usize, out: usize) -> Attention {
-        let shape = |a: usize, b: usize| lead.iter().copied().chain([a, b]).collect::<Vec<_>>();
-        Attention {
-            q: Host::random(&shape(s, width), 1, -1., 1.),
-            k: Host::random(&shape(t, width), 2, -1., 1.),
-            v: Host::random(&shape(t, out), 3, -1., 1.),
-        }
-    }
-
-    /// `seen` says what is added to the score of (query index, key).
-    fn by_hand(&self, scale: f64, seen: impl Fn(&[usize], usize) -> f64) -> Host {
-        let r = self.q.shape.len();
-        let (t, width, out) = (self.k.shape[r - 2], self.q.shape[r - 1], self.v.shape[r - 1]);
-        let mut shape = self.q.shape.clone();
-        shape[r - 1] = out;
-        let mut data = Vec::with_capacity(shape.iter().product());
-        for i in indices(&shape[..r - 1]) {
-            let lead = &i[..r - 2];
-            let at = |row: usize, col: usize| lead.iter().copied().chain([row, col]).collect::<Vec<_>>();
-            let score = |j: usize| {
-                (0..width).map(|c| self.q.at(&at(i[r - 2], c)) * self.k.at(&at(j, c))).sum::<f64>() * scale
-                    + seen(&i, j)
-            };
-            let p = softmax(&(0..t).map(score).collect::<Vec<_>>());
-            data.extend((0..out).map(|c| p.iter().enumerate().map(|(j, p)| p * self.v.at(&at(j, c))).sum::<f64>()));
-        }
-        Host::new(&shape, data)
-    }
-
-    fn run(&self, d: &Device, mask: Option<&Tensor>, scale: Option<f32>, causal: bool) -> Tensor {
-        self.q.on(d).attention(&self.k.on(d), &self.v.on(d), mask, scale, causal).unwrap()
-    }
-}
-
-/// Scores are at most width in size and carry 2·width·u·width; the mixture adds t·u. |v| ≤ 1.
-fn attention_bound(width: usize, t: usize) -> impl Fn(usize, f64) -> f64 {
-    move |_, _| (2.0 * width as f64 + t as f64 + 80.0) * 2.0 * U
-}
-
-#[test]
-fn attention_with_and_without_masks() {
-    let none = f64::NEG_INFINITY;
-    on_every_device(|d| {
-        for (s, t, width, out) in [(1, 1, 1, 1), (5, 7, 8, 4), (33, 33, 32, 32), (64, 130, 64, 64), (1, 300, 32, 32)] {
-            let a = Attention::random(&[2, 3], s, t, width, out);
-            let what = |m: &str| format!("attention s {s} t {t} d {width}, {m}, on {d}");
-            let scale = 1.0 / (width as f64).sqrt();
-            let bound = attention_bound(width, t);
-            close(&what("plain"), &a.run(d, None, None, false), &a.by_hand(scale, |_, _| 0.0), &bound);
-            close(&what("scaled"), &a.run(d, None, Some(0.3), false), &a.by_hand(0.3f32 as f64, |_, _| 0.0), &bound);
-            let want = a.by_hand(scale, |i, j| if j <= i[2] { 0.0 } else { none });
-            close(&what("causal"), &a.run(d, None, None, true), &want, &bound);
-            // Every row sees key 0; sequence 1 sees only the first half.
-            let padding = Host::build(&[2, 1, 1, t], |i| (i[0] == 0 || i[3] <= t / 2) as u8 as f64);
-            let want = a.by_hand(scale, |i, j| if i[0] == 0 || j <= t / 2 { 0.0 } else { none });
-            let mask = padding.on(d).gt(0.5).unwrap();
-            close(&what("padded"), &a.run(d, Some(&mask), None, false), &want, &bound);
-            let added = Host::random(&[s, t], 7, -2., 2.);
-            let want = a.by_hand(scale, |i, j| added.at(&[i[2], j]));
-            close(&what("added"), &a.run(d, Some(&added.on(d)), None, false), &want, &bound);
-        }
-    });
-}
-
-#[test]
-fn attention_of_other_ranks_and_of_views() {
-    on_every_device(|d| {
-        for lead in [&[][..], &[3]] {
-            let a = Attention::random(lead, 6, 9, 16, 8);
-            let got = a.run(d, None, None, false);
-            close(&format!("attention {lead:?} on {d}"), &got, &a.by_hand(0.25, |_, _| 0.0), attention_bound(16, 9));
-        }
-        // As models cut queries, keys and values from one product.
-        let qkv = Host::random(&[2, 10, 3, 4, 16], 8, -1., 1.);
-        let cut = qkv.on(d).permute([2, 0, 3, 1, 4]).unwrap();
-        let got = cut.get(0).unwrap().attention(&cut.get(1).unwrap(), &cut.get(2).unwrap(), None, None, false).unwrap();
-        let got = got.permute([0, 2, 1, 3]).unwrap().reshape((20, 64)).unwrap();
-        let part = |p: usize| Host::build(&[2, 4, 10, 16], |i| qkv.at(&[i[0], i[2], p, i[1], i[3]]));
-        let a = Attention { q: part(0), k: part(1), v: part(2) };
-        let heads = a.by_hand(0.25, |_, _| 0.0);
-        let want = Host::build(&[20, 64], |i| heads.at(&[i[0] / 10, i[1] / 16, i[0] % 10, i[1] % 16]));
-        close(&format!("attention of views on {d}"), &got, &want, attention_bound(16, 10));
-        let q = Tensor::ones((1, 1, 2, 4), DType::F32, d).unwrap();
-        let blind = Tensor::zeros((2, 2), DType::Bool, d).unwrap();
-        let out = q.attention(&q, &q, Some(&blind), None, false).unwrap().to_vec::<f32>().unwrap();
-        assert!(out.iter().all(|x| x.is_nan()), "{d}: a row that sees nothing gives NaN, got {out:?}");
     });
 }
 

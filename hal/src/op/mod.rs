@@ -91,8 +91,9 @@ pub enum Op {
     },
     /// [b…, m, k] × [b…, k, n] → [b…, m, n]; batch dimensions equal. 16-bit types accumulate in f32.
     MatMul,
-    /// softmax(q·kᵀ·scale + mask)·v: operands q [b, h, s, d], k [b, h, t, d], v [b, h, t, e] and, when `masked`, an additive
-    /// mask broadcast to [b, h, s, t]. A row whose mask is −∞ everywhere gives NaN.
+    /// softmax(q·kᵀ·scale + mask)·v: operands q [b, h, s, d], k [b, g, t, d], v [b, g, t, e] and, when `masked`, an additive
+    /// mask broadcast to [b, h, s, t]; the result is [b, h, s, e]. Heads are grouped: h is a multiple of g, and query head i uses
+    /// head i / (h/g) of k and v. A row whose mask is −∞ everywhere gives NaN. 16-bit types keep scores and sums in f32.
     Attention {
         /// Multiplied onto the scores.
         scale: f32,

@@ -193,11 +193,13 @@ pub(super) fn infer(op: &Op, inputs: &[Node]) -> Result<(Vec<usize>, DType)> {
             let fits = |a: &Node| a.shape().len() == 4;
             let ok = fits(q) && fits(k) && fits(v) && {
                 let (q, k, v) = (q.shape(), k.shape(), v.shape());
-                q[..2] == k[..2] && q[..2] == v[..2] && q[3] == k[3] && k[2] == v[2]
+                let grouped = q[1] == k[1] || (k[1] > 0 && q[1].is_multiple_of(k[1]));
+                q[0] == k[0] && k[..3] == v[..3] && grouped && q[3] == k[3]
             };
             if !ok {
                 return Err(Error::ShapeMismatch(format!(
-                    "attention: q {:?}, k {:?}, v {:?}: must be [batch, heads, s, d], [batch, heads, t, d], [batch, heads, t, e]",
+                    "attention: q {:?}, k {:?}, v {:?}: must be [batch, heads, s, d], [batch, groups, t, d], [batch, groups, t, e] \
+                     with heads a multiple of groups",
                     q.shape(),
                     k.shape(),
                     v.shape()

@@ -66,25 +66,52 @@ fn attention(s: &mut Snapshot, inputs: &[usize], scale: f32, causal: bool, maske
     };
     let (q, k, v) = (cast(s, q, work), cast(s, k, work), cast(s, v, work));
     let (qs, ks) = (s.items[q].shape.clone(), s.items[k].shape.clone());
-    let kt = s.push(Kind::View(View::Permute(vec![0, 1, 3, 2]), k), vec![ks[0], ks[1], ks[3], ks[2]], work);
-    let scores = vec![qs[0], qs[1], qs[2], ks[2]];
+    let (width, out_width) = (qs[3], s.items[v].shape[3]);
+    // Heads that share keys are an axis of their own, along which the keys repeat.
+    let shared = qs[1] / ks[1].max(1);
+    let lead = if shared == 1 { vec![qs[0], qs[1]] } else { vec![qs[0], ks[1], shared] };
+    let with = |last: [usize; 2]| -> Vec<usize> { lead.iter().copied().chain(last).collect() };
+    let split = |s: &mut Snapshot, x: usize, last: [usize; 2]| match shared {
+        1 => x,
+        _ => s.push(Kind::View(View::Reshape(with(last)), x), with(last), s.items[x].dtype),
+    };
+    let repeat = |s: &mut Snapshot, x: usize, last: [usize; 2]| {
+        if shared == 1 {
+            return x;
+        }
+        let one = vec![lead[0], lead[1], 1, last[0], last[1]];
+        let x = s.push(Kind::View(View::Reshape(one.clone()), x), one, work);
+        s.push(Kind::View(View::Expand(with(last)), x), with(last), work)
+    };
+    let q = split(s, q, [qs[2], width]);
+    let k = repeat(s, k, [ks[2], width]);
+    let v = repeat(s, v, [ks[2], out_width]);
+    let mut swapped: Vec<usize> = (0..lead.len() + 2).collect();
+    swapped.swap(lead.len(), lead.len() + 1);
+    let kt = s.push(Kind::View(View::Permute(swapped), k), with([width, ks[2]]), work);
+    let scores = with([qs[2], ks[2]]);
     let mut x = s.push(Kind::Op(Op::MatMul, vec![q, kt]), scores.clone(), work);
     let c = s.push(Kind::Op(Op::Full(encode_f64(work.into(), scale as f64)), vec![]), scores.clone(), work);
     x = s.push(Kind::Op(Op::Binary(BinaryOp::Mul), vec![x, c]), scores.clone(), work);
     if masked {
         let mask = cast(s, inputs[3], work);
+        let mask = split(s, mask, [qs[2], ks[2]]);
         x = s.push(Kind::Op(Op::Binary(BinaryOp::Add), vec![x, mask]), scores.clone(), work);
     }
     if causal {
-        let row = s.push(Kind::Op(Op::Iota { axis: 2 }, vec![]), scores.clone(), DType::U32);
-        let col = s.push(Kind::Op(Op::Iota { axis: 3 }, vec![]), scores.clone(), DType::U32);
+        let row = s.push(Kind::Op(Op::Iota { axis: lead.len() }, vec![]), scores.clone(), DType::U32);
+        let col = s.push(Kind::Op(Op::Iota { axis: lead.len() + 1 }, vec![]), scores.clone(), DType::U32);
         let seen = s.push(Kind::Op(Op::Compare(CmpOp::Le), vec![col, row]), scores.clone(), DType::Bool);
         let low = encode_f64(work.into(), f64::NEG_INFINITY);
         let low = s.push(Kind::Op(Op::Full(low), vec![]), scores.clone(), work);
         x = s.push(Kind::Op(Op::Where, vec![seen, x, low]), scores.clone(), work);
     }
     let p = s.push(Kind::Op(Op::Softmax, vec![x]), scores, work);
-    let out = vec![qs[0], qs[1], qs[2], s.items[v].shape[3]];
-    let y = s.push(Kind::Op(Op::MatMul, vec![p, v]), out, work);
-    cast(s, y, dtype)
+    let y = s.push(Kind::Op(Op::MatMul, vec![p, v]), with([qs[2], out_width]), work);
+    let y = cast(s, y, dtype);
+    if shared == 1 {
+        return y;
+    }
+    let out = vec![qs[0], qs[1], qs[2], out_width];
+    s.push(Kind::View(View::Reshape(out.clone()), y), out, dtype)
 }

@@ -34,6 +34,9 @@ impl Attention {
         if graph.inputs.iter().chain([out]).any(|s| s.shape.len() != 4 || four(s).is_none()) {
             return Err(refuse(graph, "operands are not of rank 4"));
         }
+        if graph.inputs[0].shape[1] != graph.inputs[1].shape[1] {
+            return Err(refuse(graph, "several query heads share a key head"));
+        }
         if graph.inputs[1].shape[2] == 0 {
             return Err(refuse(graph, "there are no keys"));
         }
