@@ -46,6 +46,8 @@ pub use tensor::{
     Tensor,
     axes::{Axes, AxisRange, IntoRanges, IntoShape},
     operand::{Operand, Scalar},
+    pool::{Pool, Pool1d, Pool2d},
+    spatial::Extents,
 };
 
 /// The kernel language: what a function under `#[kernel]` imports.

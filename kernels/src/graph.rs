@@ -7,7 +7,7 @@ mod infer;
 
 pub use infer::op_name;
 
-use crate::shape::{Strided, elements};
+use crate::shape::{Strided, elements, window_shape};
 use anychip_hal::{
     DType, Error, Result,
     device::{Buffer, Device, Pending},
@@ -70,6 +70,17 @@ pub enum View {
         /// Elements per axis.
         len: Vec<usize>,
     },
+    /// Stretches of an axis, which may overlap: the axis counts them, and a new last axis goes along each.
+    Window {
+        /// The axis.
+        axis: usize,
+        /// Elements of a stretch.
+        size: usize,
+        /// From the first element of a stretch to the first of the next.
+        step: usize,
+        /// From an element of a stretch to its next.
+        dilation: usize,
+    },
 }
 
 impl View {
@@ -80,6 +91,7 @@ impl View {
             View::Permute(order) => Some(s.permute(order)),
             View::Expand(to) => Some(s.expand(to)),
             View::Slice { start, step, len } => Some(s.slice(start, step, len)),
+            View::Window { axis, size, step, dilation } => s.window(*axis, *size, *step, *dilation),
         }
     }
 }
@@ -340,6 +352,12 @@ impl Node {
                     }
                 }
                 Ok(len.clone())
+            }
+            View::Window { axis, size, step, dilation } => {
+                let to = window_shape(from, *axis, *size, *step, *dilation)?;
+                check_rank("unfold", &to)?;
+                elements(&to)?;
+                Ok(to)
             }
         }
     }

@@ -32,6 +32,33 @@ pub fn broadcast(what: &str, a: &[usize], b: &[usize]) -> Result<Vec<usize>> {
         .collect()
 }
 
+/// Windows of `size` elements, `dilation` apart, of which one begins every `step` elements of an axis of extent `n`; `None` when
+/// not even one fits, or a number is 0.
+pub fn windows(n: usize, size: usize, step: usize, dilation: usize) -> Option<usize> {
+    let span = size.checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
+    if dilation == 0 {
+        return None;
+    }
+    n.checked_sub(span)?.checked_div(step).map(|more| more + 1)
+}
+
+/// The shape of [`View::Window`](crate::View::Window) of a shape.
+pub fn window_shape(from: &[usize], axis: usize, size: usize, step: usize, dilation: usize) -> Result<Vec<usize>> {
+    let Some(&n) = from.get(axis) else {
+        return Err(Error::ShapeMismatch(format!("unfold: axis {axis} of a tensor of shape {from:?}")));
+    };
+    let count = windows(n, size, step, dilation).ok_or_else(|| {
+        Error::ShapeMismatch(format!(
+            "unfold: windows of {size} elements, {dilation} apart, one every {step}, do not fit axis {axis} of {from:?} (extent \
+             {n}): all three are at least 1, and (size - 1) · dilation is below the extent"
+        ))
+    })?;
+    let mut to = from.to_vec();
+    to[axis] = count;
+    to.push(size);
+    Ok(to)
+}
+
 /// How a value lies in a buffer: elements between neighbours along each axis, and the first element.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Strided {
@@ -86,6 +113,18 @@ impl Strided {
             strides: (0..shape.len()).map(|i| if shape[i] > 1 { self.strides[i] * step[i] } else { 0 }).collect(),
             offset: self.offset + start.iter().zip(&self.strides).map(|(&a, s)| a as isize * s).sum::<isize>(),
         }
+    }
+
+    /// Stretches of an axis, see [`View::Window`](crate::View::Window); `None` when they do not fit it.
+    pub fn window(&self, axis: usize, size: usize, step: usize, dilation: usize) -> Option<Strided> {
+        let count = windows(self.shape[axis], size, step, dilation)?;
+        let (mut shape, mut strides) = (self.shape.clone(), self.strides.clone());
+        shape.push(size);
+        // As in `slice`: a single element has no next one, and its distance may be any number.
+        strides.push(if size > 1 { self.strides[axis] * dilation as isize } else { 0 });
+        shape[axis] = count;
+        strides[axis] = if count > 1 { self.strides[axis] * step as isize } else { 0 };
+        Some(Strided { shape, strides, offset: self.offset })
     }
 
     /// The same elements in the same order under another shape; `None` when that needs a copy.
@@ -149,5 +188,19 @@ mod tests {
         assert_eq!(e.reshape(&[3, 2, 2]).unwrap().strides, [0, 2, 1]);
         let s = x.slice(&[1, 0, 1], &[1, 2, 1], &[1, 2, 3]);
         assert_eq!((s.offset, s.strides), (13, vec![0, 8, 1]));
+    }
+
+    #[test]
+    fn windows_overlap_by_their_strides() {
+        let x = Strided::dense(&[2, 10]);
+        let w = x.window(1, 3, 2, 1).unwrap();
+        assert_eq!((w.shape, w.strides), (vec![2, 4, 3], vec![10, 2, 1]));
+        let w = x.window(0, 2, 5, 1).unwrap();
+        assert_eq!((w.shape, w.strides), (vec![1, 10, 2], vec![0, 1, 10]));
+        assert_eq!(windows(10, 4, 1, 3), Some(1));
+        assert_eq!([windows(10, 4, 1, 4), windows(10, 0, 1, 1), windows(10, 2, 0, 1), windows(0, 1, 1, 1)], [None; 4]);
+        assert_eq!([windows(10, 2, 1, 0), windows(10, 3, 1, usize::MAX), windows(10, usize::MAX, 1, 1)], [None; 3]);
+        let e = window_shape(&[2, 10], 1, 4, 1, 4).unwrap_err().to_string();
+        assert!(e.contains("4 elements, 4 apart") && e.contains("[2, 10]"), "{e}");
     }
 }

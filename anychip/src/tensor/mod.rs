@@ -12,7 +12,10 @@ mod from_ndarray;
 mod neural;
 pub(crate) mod operand;
 mod operators;
+mod pad;
+pub(crate) mod pool;
 mod reduce;
+pub(crate) mod spatial;
 mod views;
 
 use crate::{Device, Element, element};

@@ -110,6 +110,15 @@ pub enum Op {
         /// The axis.
         axis: usize,
     },
+    /// More elements of one value around the operand's, so many before and after it along each axis.
+    Pad {
+        /// Elements in front, per axis.
+        before: Vec<usize>,
+        /// Elements behind, per axis.
+        after: Vec<usize>,
+        /// Bits of the element that they all are.
+        value: u64,
+    },
 }
 
 /// A tensor as a graph sees it. Strides are in elements and may be 0 (broadcast).
@@ -213,7 +222,7 @@ impl Graph {
                 }
             }
             let want = match &node.op {
-                Op::Unary(_) | Op::Cast(_) | Op::Reduce { .. } | Op::Softmax => 1..=1,
+                Op::Unary(_) | Op::Cast(_) | Op::Reduce { .. } | Op::Softmax | Op::Pad { .. } => 1..=1,
                 Op::Binary(_) | Op::Compare(_) | Op::MatMul | Op::Embedding | Op::RmsNorm { .. } => 2..=2,
                 Op::Where | Op::LayerNorm { .. } => 3..=3,
                 Op::Full(_) | Op::Iota { .. } => 0..=0,

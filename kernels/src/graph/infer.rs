@@ -258,6 +258,28 @@ pub(super) fn infer(op: &Op, inputs: &[Node]) -> Result<(Vec<usize>, DType)> {
             elements(&shape)?;
             Ok((shape, first.dtype()))
         }
+        Op::Pad { before, after, value: _ } => {
+            count(1)?;
+            let x = &inputs[0];
+            let rank = x.shape().len();
+            if before.len() != rank || after.len() != rank {
+                return Err(Error::ShapeMismatch(format!(
+                    "pad: {before:?} before and {after:?} after do not name each of the {rank} axes of {:?}",
+                    x.shape()
+                )));
+            }
+            let shape = (0..rank)
+                .map(|i| x.shape()[i].checked_add(before[i])?.checked_add(after[i]))
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(|| {
+                    Error::ShapeMismatch(format!(
+                        "pad: {before:?} before and {after:?} after {:?} are too many",
+                        x.shape()
+                    ))
+                })?;
+            elements(&shape)?;
+            Ok((shape, x.dtype()))
+        }
     }
 }
 
@@ -343,5 +365,6 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::Attention { .. } => "attention",
         Op::Embedding => "embedding",
         Op::Concat { .. } => "concat",
+        Op::Pad { .. } => "pad",
     }
 }

@@ -52,7 +52,12 @@ fn anchor_with_epilogue(op: &Op) -> bool {
 
 /// True for operations whose result always gets a buffer.
 fn anchor(op: &Op) -> bool {
-    anchor_with_epilogue(op) || matches!(op, Op::Attention { .. } | Op::Concat { .. })
+    anchor_with_epilogue(op) || matches!(op, Op::Attention { .. } | Op::Concat { .. } | Op::Pad { .. })
+}
+
+/// True when an element is seen under several indices, next to each other.
+fn overlaps(view: &View) -> bool {
+    matches!(view, View::Window { size, step, dilation, .. } if *step <= (size - 1).saturating_mul(*dilation))
 }
 
 /// An edge from a user to what it uses, with the views between, innermost first.
@@ -72,13 +77,15 @@ pub fn group(s: &Snapshot, demands: &Demands, most_reads: usize) -> Grouping {
         let Kind::Op(op, inputs) = &item.kind else { continue };
         for (n, &input) in inputs.iter().enumerate() {
             let (b, steps) = base(s, &none, input);
+            // Where windows overlap, what they look at would be computed once for each of them.
+            let overlaps = steps.iter().any(|step| overlaps(&step.view));
             uses[b].push(Use { user: i, views: steps.into_iter().map(|s| s.view).collect() });
             let reads_buffer = match op {
                 Op::MatMul | Op::Attention { .. } => true,
                 Op::Embedding => n == 0,
                 _ => false,
             };
-            if reads_buffer {
+            if reads_buffer || (overlaps && !s.items[b].inputs().is_empty()) {
                 roots.insert(b);
             }
         }

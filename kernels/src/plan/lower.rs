@@ -158,7 +158,8 @@ impl<'a> Lower<'a> {
                 | Op::RmsNorm { .. }
                 | Op::MatMul
                 | Op::Attention { .. }
-                | Op::Concat { .. } => Err(Materialise(n)),
+                | Op::Concat { .. }
+                | Op::Pad { .. } => Err(Materialise(n)),
             },
         }
     }

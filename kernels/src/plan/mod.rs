@@ -11,6 +11,7 @@ pub mod memory;
 pub mod offer;
 pub mod snapshot;
 mod work;
+mod work_pad;
 
 use crate::shape::Strided;
 use anychip_hal::{

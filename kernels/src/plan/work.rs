@@ -51,17 +51,25 @@ impl Planner<'_> {
             Op::MatMul => self.matmul(g, a, &inputs, d, out)?,
             Op::Attention { .. } => self.attention(g, &op, &inputs, d, out)?,
             Op::Concat { axis } => self.concat(g, *axis, &inputs, d, out)?,
+            Op::Pad { before, value, .. } => self.pad(g, before, *value, inputs[0], d, out)?,
             other => return Err(Error::invalid(format!("{other:?} is no anchor")).into()),
         }
         Ok(out)
     }
 
-    fn lanes(&self, d: usize) -> Lanes {
+    pub(super) fn lanes(&self, d: usize) -> Lanes {
         Lanes::of(self.chain[d].info())
     }
 
     /// Loads a kernel and queues its launch.
-    fn launch(&mut self, made: Made, d: usize, slots: &[usize], more: &[ValueRef], note: String) -> Result<(), Stop> {
+    pub(super) fn launch(
+        &mut self,
+        made: Made,
+        d: usize,
+        slots: &[usize],
+        more: &[ValueRef],
+        note: String,
+    ) -> Result<(), Stop> {
         let device = &self.chain[d];
         if slots.len() + more.len() > device.info().limits.max_bindings as usize {
             let most = device.info().limits.max_bindings;
@@ -80,7 +88,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn lower<'s>(&'s self, g: &Group) -> Lower<'s> {
+    pub(super) fn lower<'s>(&'s self, g: &Group) -> Lower<'s> {
         Lower::new(self.s, &self.grouping.layouts, g.root, g.anchor)
     }
 
@@ -455,7 +463,7 @@ fn unit_axes(body: &Body, prologue: Id, kept: usize, dims: &[usize]) -> (bool, b
 }
 
 /// The dense map of a space.
-fn dense_map(space: &[usize]) -> Map {
+pub(super) fn dense_map(space: &[usize]) -> Map {
     let s = Strided::dense(space);
     Map { strides: s.strides, offset: 0 }
 }
@@ -469,7 +477,7 @@ fn to_space(root: &[usize], space: &[usize]) -> Vec<Step> {
 }
 
 /// Operations in a body, for notes.
-fn operations(body: &Body) -> usize {
+pub(super) fn operations(body: &Body) -> usize {
     body.exprs
         .iter()
         .filter(|(e, _)| !matches!(e, Expr::Read { .. } | Expr::Const(_) | Expr::Anchor | Expr::Index(_)))
