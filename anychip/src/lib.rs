@@ -43,7 +43,7 @@ pub use launch::Launch;
 pub use program::Program;
 pub use safetensors::{SafeTensors, save};
 pub use tensor::{
-    Tensor,
+    Generator, Tensor,
     axes::{Axes, AxisRange, IntoRanges, IntoShape},
     operand::{Operand, Scalar},
     pool::{Pool, Pool1d, Pool2d},

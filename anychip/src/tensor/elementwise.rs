@@ -27,6 +27,8 @@ unary! {
     sign, Sign;
     /// Not, for bool; every bit inverted, for integers.
     not, Not;
+    /// Every bit inverted; not, for bool. The same as [`Tensor::not`], by PyTorch's name.
+    bitwise_not, Not;
     /// Rounded down. Floats only.
     floor, Floor;
     /// Rounded up. Floats only.
@@ -41,6 +43,8 @@ unary! {
     rsqrt, Rsqrt;
     /// 1/x.
     recip, Recip;
+    /// 1/x; the same as [`Tensor::recip`], by PyTorch's name.
+    reciprocal, Recip;
     /// e^x.
     exp, Exp;
     /// 2^x.
@@ -55,10 +59,32 @@ unary! {
     cos, Cos;
     /// tan x, x in radians.
     tan, Tan;
+    /// sin⁻¹ x in −π/2..π/2; NaN outside −1..1.
+    asin, Asin;
+    /// cos⁻¹ x in 0..π; NaN outside −1..1.
+    acos, Acos;
+    /// tan⁻¹ x in −π/2..π/2.
+    atan, Atan;
+    /// sinh x.
+    sinh, Sinh;
+    /// cosh x.
+    cosh, Cosh;
     /// tanh x.
     tanh, Tanh;
+    /// sinh⁻¹ x.
+    asinh, Asinh;
+    /// cosh⁻¹ x; NaN below 1.
+    acosh, Acosh;
+    /// tanh⁻¹ x; ±∞ at ±1, NaN outside.
+    atanh, Atanh;
+    /// e^x − 1, accurate where x is small.
+    expm1, Expm1;
+    /// ln(1 + x), accurate where x is small; −∞ at −1, NaN below.
+    log1p, Log1p;
     /// The error function.
     erf, Erf;
+    /// 1 − erf(x), accurate where that is small.
+    erfc, Erfc;
     /// 1 / (1 + e^−x).
     sigmoid, Sigmoid;
     /// x · sigmoid(x).
@@ -70,8 +96,12 @@ unary! {
     /// x/2 · (1 + tanh(√(2/π)(x + 0.044715 x³))): the approximation, as PyTorch's `gelu(approximate="tanh")`; candle
     /// calls it `gelu`.
     gelu_tanh, GeluTanh;
-    /// Is it NaN; result bool.
+    /// Is it NaN; floats only, result bool.
     is_nan, IsNan;
+    /// Is it +∞ or −∞; floats only, result bool.
+    is_inf, IsInf;
+    /// Zero bits above the highest one; the width for 0. Integers only.
+    leading_zeros, LeadingZeros;
 }
 
 macro_rules! binary {
@@ -102,9 +132,12 @@ binary! {
     mul, Op::Binary(BinaryOp::Mul);
     /// x / y. Integers: towards zero, x/0 = 0, MIN/−1 = MIN.
     div, Op::Binary(BinaryOp::Div);
-    /// What is left after a division towards zero; it has the sign of x. Integers: x%0 = 0.
+    /// What is left after a division towards zero, exactly; it has the sign of x. C's and PyTorch's `fmod`. Floats: NaN for x = ±∞
+    /// or y = 0. Integers: x%0 = 0. See [`Tensor::modulo`] for Python's.
+    #[doc(alias = "fmod")]
     rem, Op::Binary(BinaryOp::Rem);
-    /// x^y. Floats only.
+    /// x^y. Floats as C's `pow` has it (0^0 = 1^NaN = 1). Integers wrap; of a negative exponent what 1/x^|y| is when rounded
+    /// towards zero, and 0 for x = 0.
     pow, Op::Binary(BinaryOp::Pow);
     /// The larger one; NaN when either is.
     maximum, Op::Binary(BinaryOp::Max);
@@ -116,6 +149,16 @@ binary! {
     or, Op::Binary(BinaryOp::Or);
     /// Either x or y: bool, or the bits of integers.
     xor, Op::Binary(BinaryOp::Xor);
+    /// x and y: bool, or the bits of integers. The same as [`Tensor::and`], by PyTorch's name.
+    bitwise_and, Op::Binary(BinaryOp::And);
+    /// x or y: bool, or the bits of integers. The same as [`Tensor::or`], by PyTorch's name.
+    bitwise_or, Op::Binary(BinaryOp::Or);
+    /// Either x or y: bool, or the bits of integers. The same as [`Tensor::xor`], by PyTorch's name.
+    bitwise_xor, Op::Binary(BinaryOp::Xor);
+    /// The bits of x moved up by y, modulo the width of the type; zeros come in below. Integers only.
+    bitwise_left_shift, Op::Binary(BinaryOp::Shl);
+    /// The bits of x moved down by y, modulo the width of the type; the sign comes in above, zeros for unsigned types. Integers only.
+    bitwise_right_shift, Op::Binary(BinaryOp::Shr);
     /// x = y; result bool. NaN equals nothing.
     eq, Op::Compare(CmpOp::Eq);
     /// x ≠ y; result bool.

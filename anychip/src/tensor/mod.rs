@@ -3,8 +3,10 @@
 //! A tensor is a node of the lazy graph and the device that computes it when its values are asked for. Every method
 //! checks its arguments at once and computes nothing; `to_vec*`, [`Tensor::realize`] and the like do.
 
+mod activations;
 mod attention;
 pub(crate) mod axes;
+mod composed;
 mod create;
 mod elementwise;
 #[cfg(feature = "ndarray")]
@@ -14,9 +16,12 @@ pub(crate) mod operand;
 mod operators;
 mod pad;
 pub(crate) mod pool;
+mod random;
 mod reduce;
 pub(crate) mod spatial;
 mod views;
+
+pub use random::Generator;
 
 use crate::{Device, Element, element};
 use anychip_hal::{DType, Error, Result};

@@ -222,16 +222,6 @@ impl Tensor {
         Tensor::from_vec((0..n).map(|i| count(i) as f32).collect(), shape, &self.device)?.to_dtype(dtype)
     }
 
-    fn expect_float(&self, what: &str) -> Result<()> {
-        if self.dtype().is_float() {
-            return Ok(());
-        }
-        Err(Error::DTypeMismatch(format!(
-            "{what}: takes a float tensor, got {}; convert with to_dtype()",
-            self.dtype()
-        )))
-    }
-
     /// Reduces the last N axes, which go.
     fn over_last<const N: usize>(&self, op: ReduceOp) -> Result<Tensor> {
         let lead = self.rank() - N;

@@ -33,8 +33,28 @@ pub enum UnaryOp {
     Sin,
     Cos,
     Tan,
+    /// Inverse sine; NaN outside −1..1.
+    Asin,
+    /// Inverse cosine; NaN outside −1..1.
+    Acos,
+    /// Inverse tangent.
+    Atan,
+    Sinh,
+    Cosh,
     Tanh,
+    /// Inverse hyperbolic sine.
+    Asinh,
+    /// Inverse hyperbolic cosine; NaN below 1.
+    Acosh,
+    /// Inverse hyperbolic tangent; ±∞ at ±1, NaN outside.
+    Atanh,
+    /// e^x − 1, accurate where x is small.
+    Expm1,
+    /// ln(1 + x), accurate where x is small; −∞ at −1, NaN below.
+    Log1p,
     Erf,
+    /// 1 − erf(x), accurate where that is small.
+    Erfc,
     /// 1 / (1 + e^-x).
     Sigmoid,
     /// x · sigmoid(x).
@@ -47,6 +67,10 @@ pub enum UnaryOp {
     GeluTanh,
     /// Result bool.
     IsNan,
+    /// Result bool: +∞ or −∞.
+    IsInf,
+    /// Zero bits above the highest one, integers only; the width for 0.
+    LeadingZeros,
 }
 
 /// An operation. Operands broadcast as in NumPy only through explicit views: shapes of elementwise operands are equal.
@@ -61,6 +85,12 @@ pub enum Op {
     Compare(CmpOp),
     /// `cond ? a : b`; cond is bool.
     Where,
+    /// One word of a block of the counter-based generator Philox4x32-10 (Salmon et al., SC 2011): operands, u32 each, are
+    /// the two low words of the counter (the high ones are 0), low first, and the two words of the key; result u32.
+    Philox {
+        /// Which of the block's four words.
+        word: u8,
+    },
     /// Conversion, by the rules of [`crate::ir`].
     Cast(DType),
     /// Every element the same; no operands. Bits of the element.
@@ -226,6 +256,7 @@ impl Graph {
                 Op::Binary(_) | Op::Compare(_) | Op::MatMul | Op::Embedding | Op::RmsNorm { .. } => 2..=2,
                 Op::Where | Op::LayerNorm { .. } => 3..=3,
                 Op::Full(_) | Op::Iota { .. } => 0..=0,
+                Op::Philox { .. } => 4..=4,
                 Op::Attention { masked, .. } => (3 + *masked as usize)..=(3 + *masked as usize),
                 Op::Concat { .. } => 1..=usize::MAX,
             };

@@ -62,7 +62,11 @@ pub(super) fn infer(op: &Op, inputs: &[Node]) -> Result<(Vec<usize>, DType)> {
                 UnaryOp::Not if x.dtype() == DType::Bool || x.dtype().is_int() => own(x),
                 UnaryOp::Not => Err(Error::DTypeMismatch(format!("{name}: takes bool or integers, got {}", x.dtype()))),
                 UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Sign | UnaryOp::Relu => numeric(x).and_then(|()| own(x)),
-                UnaryOp::IsNan => float(x).map(|()| (x.shape().to_vec(), DType::Bool)),
+                UnaryOp::IsNan | UnaryOp::IsInf => float(x).map(|()| (x.shape().to_vec(), DType::Bool)),
+                UnaryOp::LeadingZeros if x.dtype().is_int() => own(x),
+                UnaryOp::LeadingZeros => {
+                    Err(Error::DTypeMismatch(format!("{name}: takes integers, got {}", x.dtype())))
+                }
                 _ => float(x).and_then(|()| own(x)),
             }
         }
@@ -79,7 +83,6 @@ pub(super) fn infer(op: &Op, inputs: &[Node]) -> Result<(Vec<usize>, DType)> {
                 B::Shl | B::Shr if !inputs[0].dtype().is_int() => {
                     Err(Error::DTypeMismatch(format!("{name}: takes integers, got {}", inputs[0].dtype())))
                 }
-                B::Pow => float(&inputs[0]).and_then(|()| own(&inputs[0])),
                 _ => numeric(&inputs[0]).and_then(|()| own(&inputs[0])),
             }
         }
@@ -97,6 +100,17 @@ pub(super) fn infer(op: &Op, inputs: &[Node]) -> Result<(Vec<usize>, DType)> {
             }
             same_type(&inputs[1], &inputs[2])?;
             own(&inputs[1])
+        }
+        Op::Philox { word } => {
+            count(4)?;
+            same_shape()?;
+            if let Some(x) = inputs.iter().find(|x| x.dtype() != DType::U32) {
+                return Err(Error::DTypeMismatch(format!("{name}: counter and key are u32, got {}", x.dtype())));
+            }
+            if *word > 3 {
+                return Err(Error::invalid(format!("{name}: a block has words 0 to 3, not {word}")));
+            }
+            own(&inputs[0])
         }
         Op::Cast(to) => {
             count(1)?;
@@ -313,14 +327,27 @@ pub fn op_name(op: &Op) -> &'static str {
             UnaryOp::Sin => "sin",
             UnaryOp::Cos => "cos",
             UnaryOp::Tan => "tan",
+            UnaryOp::Asin => "asin",
+            UnaryOp::Acos => "acos",
+            UnaryOp::Atan => "atan",
+            UnaryOp::Sinh => "sinh",
+            UnaryOp::Cosh => "cosh",
             UnaryOp::Tanh => "tanh",
+            UnaryOp::Asinh => "asinh",
+            UnaryOp::Acosh => "acosh",
+            UnaryOp::Atanh => "atanh",
+            UnaryOp::Expm1 => "expm1",
+            UnaryOp::Log1p => "log1p",
             UnaryOp::Erf => "erf",
+            UnaryOp::Erfc => "erfc",
             UnaryOp::Sigmoid => "sigmoid",
             UnaryOp::Silu => "silu",
             UnaryOp::Relu => "relu",
             UnaryOp::Gelu => "gelu",
             UnaryOp::GeluTanh => "gelu_tanh",
             UnaryOp::IsNan => "is_nan",
+            UnaryOp::IsInf => "is_inf",
+            UnaryOp::LeadingZeros => "leading_zeros",
         },
         Op::Binary(b) => match b {
             B::Add => "add",
@@ -346,6 +373,7 @@ pub fn op_name(op: &Op) -> &'static str {
             C::Ge => "ge",
         },
         Op::Where => "where",
+        Op::Philox { .. } => "philox",
         Op::Cast(_) => "to_dtype",
         Op::Full(_) => "full",
         Op::Iota { .. } => "arange",

@@ -54,6 +54,8 @@ pub enum Expr {
     Compare(CmpOp, Id, Id),
     /// Choice.
     Where(Id, Id, Id),
+    /// A word of a block of Philox: counter and key.
+    Philox(u8, [Id; 4]),
     /// Conversion to the expression's type.
     Cast(Id),
 }

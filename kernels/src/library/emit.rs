@@ -2,7 +2,10 @@
 //!
 //! 16-bit floats are computed in f32 and rounded where they are stored or where the graph converts explicitly.
 
-use super::body::{Body, Expr, Id, Map};
+use super::{
+    body::{Body, Expr, Id, Map},
+    functions, random,
+};
 use anychip_hal::{
     DType,
     device::ScalarArg,
@@ -215,6 +218,9 @@ impl<'a> Emit<'a> {
                 Expr::Binary(op, x, y) => logical(b, *op, value(x), value(y)),
                 Expr::Compare(op, x, y) => b.compare(*op, value(x), value(y)),
                 Expr::Where(c, x, y) => b.select(value(c), value(x), value(y)),
+                Expr::Philox(word, [c0, c1, k0, k1]) => {
+                    random::philox(b, [value(c0), value(c1)], [value(k0), value(k1)], *word)
+                }
                 Expr::Cast(x) => {
                     // Through the storage type, so that an explicit conversion rounds.
                     let narrow = b.cast(*dtype, value(x));
@@ -278,13 +284,15 @@ pub fn operands(e: &Expr) -> Vec<Id> {
         Expr::Unary(_, a) | Expr::Cast(a) => vec![a],
         Expr::Binary(_, a, b) | Expr::Compare(_, a, b) => vec![a, b],
         Expr::Where(a, b, c) => vec![a, b, c],
+        Expr::Philox(_, words) => words.to_vec(),
     }
 }
 
-/// Minimum and maximum of bool are and, or; everything else is the language's own.
+/// Minimum and maximum of bool are and, or; powers of integers are products; everything else is the language's own.
 fn logical(b: &mut Builder, op: BinaryOp, x: Value, y: Value) -> Value {
     let bool = b.ty(x) == Type::BOOL;
     match op {
+        BinaryOp::Pow if b.ty(x).elem().is_some_and(Elem::is_int) => functions::integer_power(b, x, y),
         BinaryOp::Min if bool => b.binary(BinaryOp::And, x, y),
         BinaryOp::Max if bool => b.binary(BinaryOp::Or, x, y),
         op => b.binary(op, x, y),
@@ -314,9 +322,22 @@ pub fn unary(b: &mut Builder, op: UnaryOp, x: Value) -> Value {
         UnaryOp::Sin => simple(Ir::Sin, b),
         UnaryOp::Cos => simple(Ir::Cos, b),
         UnaryOp::Tan => simple(Ir::Tan, b),
+        UnaryOp::Asin => functions::asin(b, x),
+        UnaryOp::Acos => functions::acos(b, x),
+        UnaryOp::Atan => functions::atan(b, x),
+        UnaryOp::Sinh => functions::sinh(b, x),
+        UnaryOp::Cosh => functions::cosh(b, x),
         UnaryOp::Tanh => simple(Ir::Tanh, b),
+        UnaryOp::Asinh => functions::asinh(b, x),
+        UnaryOp::Acosh => functions::acosh(b, x),
+        UnaryOp::Atanh => functions::atanh(b, x),
+        UnaryOp::Expm1 => functions::expm1(b, x),
+        UnaryOp::Log1p => functions::log1p(b, x),
         UnaryOp::Erf => simple(Ir::Erf, b),
+        UnaryOp::Erfc => functions::erfc(b, x),
         UnaryOp::IsNan => simple(Ir::IsNan, b),
+        UnaryOp::IsInf => simple(Ir::IsInf, b),
+        UnaryOp::LeadingZeros => simple(Ir::LeadingZeros, b),
         UnaryOp::Relu => {
             let zero = b.number(elem, 0.0);
             b.binary(BinaryOp::Max, x, zero)

@@ -9,8 +9,10 @@
 
 pub mod body;
 pub mod emit;
+mod functions;
 pub mod map;
 pub mod matmul;
+mod random;
 pub mod reduce;
 pub mod rows;
 

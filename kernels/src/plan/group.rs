@@ -3,6 +3,7 @@
 
 use super::{
     lower::base,
+    share::Places,
     snapshot::{Kind, Snapshot},
 };
 use crate::{graph::View, shape::Strided};
@@ -43,7 +44,7 @@ pub struct Grouping {
 
 /// True for operations that compute each element from the same element of their operands.
 pub fn elementwise(op: &Op) -> bool {
-    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Where | Op::Cast(_))
+    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Where | Op::Philox { .. } | Op::Cast(_))
 }
 
 fn anchor_with_epilogue(op: &Op) -> bool {
@@ -61,9 +62,11 @@ fn overlaps(view: &View) -> bool {
 }
 
 /// An edge from a user to what it uses, with the views between, innermost first.
-struct Use {
-    user: usize,
-    views: Vec<View>,
+pub(super) struct Use {
+    pub user: usize,
+    /// Which of the user's operands it is.
+    pub input: usize,
+    pub views: Vec<View>,
 }
 
 /// Divides a graph into groups.
@@ -79,7 +82,7 @@ pub fn group(s: &Snapshot, demands: &Demands, most_reads: usize) -> Grouping {
             let (b, steps) = base(s, &none, input);
             // Where windows overlap, what they look at would be computed once for each of them.
             let overlaps = steps.iter().any(|step| overlaps(&step.view));
-            uses[b].push(Use { user: i, views: steps.into_iter().map(|s| s.view).collect() });
+            uses[b].push(Use { user: i, input: n, views: steps.into_iter().map(|s| s.view).collect() });
             let reads_buffer = match op {
                 Op::MatMul | Op::Attention { .. } => true,
                 Op::Embedding => n == 0,
@@ -93,12 +96,13 @@ pub fn group(s: &Snapshot, demands: &Demands, most_reads: usize) -> Grouping {
     // A demanded view is used by those that look through it: its base has it as a further user, of no kind that fuses.
     let outputs: Vec<usize> = s.outputs.iter().map(|&o| stored_as(s, o, demands)).collect();
     roots.extend(&outputs);
-    for (i, item) in s.items.iter().enumerate() {
+    let mut places = Places::new(s);
+    for (i, item) in s.items.iter().enumerate().rev() {
         if let Kind::Op(op, inputs) = &item.kind {
             let free = inputs.is_empty();
-            // One user that looks at it in one way computes it once; in two ways (y + yᵀ), twice, and its operands four times.
-            let first = uses[i].first();
-            let several = uses[i].iter().any(|u| first.is_some_and(|f| f.user != u.user || f.views != u.views));
+            // Users that look at it in different ways (y + yᵀ), or that are computed apart, would compute it several times.
+            let meet = places.settle(s, i, roots.contains(&i), &uses[i], anchor);
+            let several = if anchor(op) { uses[i].len() > 1 } else { !meet };
             if several && !free {
                 roots.insert(i);
             }
@@ -158,38 +162,40 @@ const DEEPEST: usize = 128;
 
 /// Gives buffers to nodes inside expressions that are too deep, or read too many buffers.
 fn limit(s: &Snapshot, roots: &mut BTreeSet<usize>, most_reads: usize) {
-    // Per item, for what would be inlined with it: how deep it is and how many buffers it reads (counted once per path).
+    // Per item, for what would be inlined with it: how deep it is and which buffers it reads.
     let mut depth = vec![0usize; s.items.len()];
-    let mut reads = vec![1usize; s.items.len()];
+    let mut reads: Vec<BTreeSet<usize>> = (0..s.items.len()).map(|i| BTreeSet::from([i])).collect();
     for (i, item) in s.items.iter().enumerate() {
         match &item.kind {
             Kind::Leaf { .. } => {}
             Kind::View(_, input) if !roots.contains(&i) => {
-                (depth[i], reads[i]) = (depth[*input] + 1, reads[*input]);
+                (depth[i], reads[i]) = (depth[*input] + 1, reads[*input].clone());
             }
             Kind::View(..) => {}
             Kind::Op(op, _) if anchor(op) => {}
-            Kind::Op(op, inputs) => {
-                let mut inlined = inputs.clone();
-                inlined.sort_unstable();
-                inlined.dedup();
-                let total = |reads: &[usize]| inlined.iter().map(|&n| reads[n]).sum::<usize>();
-                while total(&reads) > most_reads {
-                    let Some(&widest) = inlined.iter().filter(|&&n| reads[n] > 1).max_by_key(|&&n| reads[n]) else {
+            Kind::Op(_, inputs) => {
+                let total = |reads: &[BTreeSet<usize>]| -> BTreeSet<usize> {
+                    inputs.iter().flat_map(|&n| reads[n].iter().copied()).collect()
+                };
+                let mut all = total(&reads);
+                while all.len() > most_reads {
+                    let Some(&widest) = inputs.iter().filter(|&&n| reads[n].len() > 1).max_by_key(|&&n| reads[n].len())
+                    else {
                         break;
                     };
                     roots.insert(widest);
-                    (depth[widest], reads[widest]) = (0, 1);
+                    (depth[widest], reads[widest]) = (0, BTreeSet::from([widest]));
+                    all = total(&reads);
                 }
-                reads[i] = total(&reads).max(usize::from(!matches!(op, Op::Full(_) | Op::Iota { .. })));
-                depth[i] = 1 + inlined.iter().map(|&n| depth[n]).max().unwrap_or(0);
+                reads[i] = all;
+                depth[i] = 1 + inputs.iter().map(|&n| depth[n]).max().unwrap_or(0);
             }
         }
         if depth[i] >= DEEPEST || roots.contains(&i) {
             if depth[i] >= DEEPEST {
                 roots.insert(i);
             }
-            (depth[i], reads[i]) = (0, 1);
+            (depth[i], reads[i]) = (0, BTreeSet::from([i]));
         }
     }
 }

@@ -139,6 +139,13 @@ impl<'a> Lower<'a> {
                     let b = self.lower(inputs[2], steps)?;
                     Ok(self.body.push(Expr::Where(c, a, b), dtype))
                 }
+                Op::Philox { word } => {
+                    let mut words = [0; 4];
+                    for (to, &from) in words.iter_mut().zip(inputs) {
+                        *to = self.lower(from, steps)?;
+                    }
+                    Ok(self.body.push(Expr::Philox(*word, words), dtype))
+                }
                 Op::Cast(_) => {
                     let a = self.lower(inputs[0], steps)?;
                     Ok(self.body.push(Expr::Cast(a), dtype))

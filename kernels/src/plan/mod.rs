@@ -9,6 +9,7 @@ pub mod group;
 pub mod lower;
 pub mod memory;
 pub mod offer;
+mod share;
 pub mod snapshot;
 mod work;
 mod work_pad;

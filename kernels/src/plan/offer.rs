@@ -95,6 +95,7 @@ pub fn graph(o: &Offer<'_>) -> Option<(Graph, Vec<usize>)> {
             Expr::Binary(b, x, y) => (Op::Binary(*b), vec![*x, *y]),
             Expr::Compare(c, x, y) => (Op::Compare(*c), vec![*x, *y]),
             Expr::Where(c, x, y) => (Op::Where, vec![*c, *x, *y]),
+            Expr::Philox(word, words) => (Op::Philox { word: *word }, words.to_vec()),
             Expr::Cast(x) => (Op::Cast(*dtype), vec![*x]),
         };
         let from: Vec<Ref> = from.into_iter().map(|x| refs[x]).collect::<Option<_>>()?;

@@ -118,6 +118,14 @@ impl Snapshot {
         s
     }
 
+    /// The operation of an item that is one.
+    pub fn op(&self, item: usize) -> Option<&Op> {
+        match &self.items[item].kind {
+            Kind::Op(op, _) => Some(op),
+            _ => None,
+        }
+    }
+
     fn leaf(&mut self, n: &Node) -> usize {
         self.leaves.push(n.clone());
         let kind = Kind::Leaf { leaf: self.leaves.len() - 1, constant: n.is_constant() };

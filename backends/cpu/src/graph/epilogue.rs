@@ -44,6 +44,15 @@ pub(super) struct Epilogue {
     result: From,
 }
 
+/// Functions that [`unary`] has; the others are written as kernels only.
+fn known(op: UnaryOp) -> bool {
+    use UnaryOp::*;
+    !matches!(
+        op,
+        Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh | Expm1 | Log1p | Erfc | IsInf | LeadingZeros
+    )
+}
+
 fn number(d: DType) -> bool {
     matches!(d, DType::F32 | DType::F16 | DType::BF16 | DType::Bool)
 }
@@ -84,6 +93,9 @@ impl Epilogue {
             let step = match (&node.op, from.as_slice()) {
                 (Op::Unary(UnaryOp::Not), _) if node.dtype != DType::Bool => {
                     return Err(refuse(graph, "not of a number behind a product"));
+                }
+                (Op::Unary(u), _) if !known(*u) => {
+                    return Err(refuse(graph, format!("{u:?} behind a product")));
                 }
                 (Op::Unary(u), [a]) => Step::Unary(*u, *a),
                 (Op::Binary(BinaryOp::Shl | BinaryOp::Shr), _) => {
@@ -320,6 +332,20 @@ fn unary(op: UnaryOp, level: Level, x: &[f32], to: &mut [f32]) {
         }),
         UnaryOp::Not => each(x, to, |x| (x == 0.0) as u8 as f32),
         UnaryOp::IsNan => each(x, to, |x| x.is_nan() as u8 as f32),
+        // Refused when the graph was prepared.
+        UnaryOp::Asin
+        | UnaryOp::Acos
+        | UnaryOp::Atan
+        | UnaryOp::Sinh
+        | UnaryOp::Cosh
+        | UnaryOp::Asinh
+        | UnaryOp::Acosh
+        | UnaryOp::Atanh
+        | UnaryOp::Expm1
+        | UnaryOp::Log1p
+        | UnaryOp::Erfc
+        | UnaryOp::IsInf
+        | UnaryOp::LeadingZeros => to.fill(f32::NAN),
     }
 }
 
