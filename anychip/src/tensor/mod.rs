@@ -11,6 +11,8 @@ mod create;
 mod elementwise;
 #[cfg(feature = "ndarray")]
 mod from_ndarray;
+mod ids;
+mod index;
 mod neural;
 pub(crate) mod operand;
 mod operators;
@@ -18,6 +20,9 @@ mod pad;
 pub(crate) mod pool;
 mod random;
 mod reduce;
+mod scan;
+mod scatter;
+mod sort;
 pub(crate) mod spatial;
 mod views;
 

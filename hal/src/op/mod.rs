@@ -107,6 +107,16 @@ pub enum Op {
         /// Axes, ascending.
         axes: Vec<usize>,
     },
+    /// Running reduction along an axis: element i joins elements 0 to i, or 0 to i−1 when exclusive (the first is then the
+    /// neutral element). Sum, Prod, Min or Max; 16-bit floats are accumulated in f32, integers wrap.
+    Scan {
+        /// What.
+        op: ReduceOp,
+        /// The axis.
+        axis: usize,
+        /// Without the element itself.
+        exclusive: bool,
+    },
     /// e^(x−max) / Σ e^(x−max) along the last axis, in f32 for 16-bit types.
     Softmax,
     /// (x−mean)/√(var+eps) along the last axis, times weight, plus bias: operands x, weight [d], bias [d].
@@ -135,6 +145,28 @@ pub enum Op {
     /// Rows of a table: operands table [v, d], ids […] of an integer type → […, d]. An id outside 0..v gives NaN (0 for
     /// integer tables); ids known on the host are checked there.
     Embedding,
+    /// Elements along an axis: operands x and index of an integer type, whose extents are equal outside the axis; the element
+    /// at a place of the index is x there, with the index as its coordinate along the axis. An index outside the axis
+    /// (negative ones are) gives NaN, 0 for integers and false for bool; indices known on the host are checked there.
+    Gather {
+        /// The axis.
+        axis: usize,
+    },
+    /// Places along an axis written: operands x, index of an integer type and updates of the shape of the index, whose extents
+    /// are those of x outside the axis. An update goes where a gather by the same index would read. Several for one place:
+    /// the last along the axis stays; with `reduce` they are joined to the element of x, in their order (16-bit floats
+    /// in f32, rounded once). Updates outside the axis go nowhere; indices known on the host are checked there.
+    Scatter {
+        /// The axis.
+        axis: usize,
+        /// Sum, Prod, Min or Max; `None`: replaces.
+        reduce: Option<ReduceOp>,
+    },
+    /// The positions (u32) that sort the last axis, stably: −0 equals 0, NaN is greater than all numbers, false less than true.
+    ArgSort {
+        /// Largest first.
+        descending: bool,
+    },
     /// Concatenation of all operands along an axis.
     Concat {
         /// The axis.
@@ -252,9 +284,15 @@ impl Graph {
                 }
             }
             let want = match &node.op {
-                Op::Unary(_) | Op::Cast(_) | Op::Reduce { .. } | Op::Softmax | Op::Pad { .. } => 1..=1,
-                Op::Binary(_) | Op::Compare(_) | Op::MatMul | Op::Embedding | Op::RmsNorm { .. } => 2..=2,
-                Op::Where | Op::LayerNorm { .. } => 3..=3,
+                Op::Unary(_) | Op::Cast(_) | Op::Reduce { .. } | Op::Scan { .. } | Op::Softmax => 1..=1,
+                Op::Pad { .. } | Op::ArgSort { .. } => 1..=1,
+                Op::Binary(_)
+                | Op::Compare(_)
+                | Op::MatMul
+                | Op::Embedding
+                | Op::Gather { .. }
+                | Op::RmsNorm { .. } => 2..=2,
+                Op::Where | Op::LayerNorm { .. } | Op::Scatter { .. } => 3..=3,
                 Op::Full(_) | Op::Iota { .. } => 0..=0,
                 Op::Philox { .. } => 4..=4,
                 Op::Attention { masked, .. } => (3 + *masked as usize)..=(3 + *masked as usize),

@@ -147,6 +147,17 @@ pub(super) fn infer(op: &Op, inputs: &[Node]) -> Result<(Vec<usize>, DType)> {
             axes.iter().for_each(|&a| shape[a] = 1);
             Ok((shape, x.dtype()))
         }
+        Op::Scan { op: r, axis, .. } => {
+            use anychip_hal::op::ReduceOp as R;
+            count(1)?;
+            let x = &inputs[0];
+            numeric(x)?;
+            if matches!(r, R::And | R::Or | R::Xor) {
+                return Err(Error::invalid(format!("{name}: a scan is a sum, product, minimum or maximum")));
+            }
+            inside(name, *axis, x)?;
+            own(x)
+        }
         Op::Softmax => {
             count(1)?;
             float(&inputs[0])?;
@@ -237,14 +248,57 @@ pub(super) fn infer(op: &Op, inputs: &[Node]) -> Result<(Vec<usize>, DType)> {
                     table.shape()
                 )));
             }
-            if !ids.dtype().is_int() {
-                return Err(Error::DTypeMismatch(format!("embedding: ids are {}, must be integers", ids.dtype())));
-            }
+            integers(name, ids)?;
             let mut shape = ids.shape().to_vec();
             shape.push(table.shape()[1]);
             check_rank("embedding", &shape)?;
             elements(&shape)?;
             Ok((shape, table.dtype()))
+        }
+        Op::Gather { axis } => {
+            count(2)?;
+            let (x, index) = (&inputs[0], &inputs[1]);
+            inside(name, *axis, x)?;
+            integers(name, index)?;
+            same_outside(name, *axis, x, index)?;
+            Ok((index.shape().to_vec(), x.dtype()))
+        }
+        Op::Scatter { axis, reduce } => {
+            use anychip_hal::op::ReduceOp as R;
+            count(3)?;
+            let (x, index, updates) = (&inputs[0], &inputs[1], &inputs[2]);
+            inside(name, *axis, x)?;
+            integers(name, index)?;
+            same_outside(name, *axis, x, index)?;
+            if updates.shape() != index.shape() {
+                return Err(Error::ShapeMismatch(format!(
+                    "{name}: updates of shape {:?} beside an index of shape {:?}: must be equal",
+                    updates.shape(),
+                    index.shape()
+                )));
+            }
+            same_type(x, updates)?;
+            match reduce {
+                Some(R::And | R::Or | R::Xor) => {
+                    return Err(Error::invalid(format!(
+                        "{name}: updates replace, or join as sum, product, minimum or maximum"
+                    )));
+                }
+                Some(_) => numeric(x)?,
+                None => {}
+            }
+            sortable(name, index.shape()[*axis])?;
+            sortable(name, x.shape()[*axis])?;
+            own(x)
+        }
+        Op::ArgSort { .. } => {
+            count(1)?;
+            let x = &inputs[0];
+            match x.shape().last() {
+                Some(&n) => sortable(name, n)?,
+                None => return Err(Error::ShapeMismatch(format!("{name}: a number has no axis to sort"))),
+            }
+            Ok((x.shape().to_vec(), DType::U32))
         }
         Op::Concat { axis } => {
             let Some(first) = inputs.first() else {
@@ -295,6 +349,44 @@ pub(super) fn infer(op: &Op, inputs: &[Node]) -> Result<(Vec<usize>, DType)> {
             Ok((shape, x.dtype()))
         }
     }
+}
+
+/// Refuses an axis that a tensor does not have.
+fn inside(name: &str, axis: usize, x: &Node) -> Result<()> {
+    if axis < x.shape().len() {
+        return Ok(());
+    }
+    Err(Error::ShapeMismatch(format!("{name}: axis {axis} of shape {:?}", x.shape())))
+}
+
+/// Refuses an axis whose positions u32 does not hold.
+fn sortable(name: &str, n: usize) -> Result<()> {
+    if n < u32::MAX as usize {
+        return Ok(());
+    }
+    Err(Error::ShapeMismatch(format!(
+        "{name}: an axis of {n} elements; positions are u32, so at most {} fit",
+        u32::MAX - 1
+    )))
+}
+
+/// Refuses indices that are no integers.
+fn integers(name: &str, index: &Node) -> Result<()> {
+    if index.dtype().is_int() {
+        return Ok(());
+    }
+    Err(Error::DTypeMismatch(format!("{name}: ids are {}, must be integers", index.dtype())))
+}
+
+/// Refuses an index whose extents differ from those of `x` outside an axis.
+fn same_outside(name: &str, axis: usize, x: &Node, index: &Node) -> Result<()> {
+    let (a, b) = (x.shape(), index.shape());
+    if a.len() == b.len() && (0..a.len()).all(|i| i == axis || a[i] == b[i]) {
+        return Ok(());
+    }
+    Err(Error::ShapeMismatch(format!(
+        "{name}: index of shape {b:?} beside {a:?}: must have its extents outside axis {axis}"
+    )))
 }
 
 fn last_axis(name: &str, x: &Node) -> Result<usize> {
@@ -386,12 +478,24 @@ pub fn op_name(op: &Op) -> &'static str {
             R::Or => "any",
             R::Xor => "xor",
         },
+        Op::Scan { op, .. } => match op {
+            R::Sum => "cumsum",
+            R::Prod => "cumprod",
+            R::Min => "cummin",
+            R::Max => "cummax",
+            R::And | R::Or | R::Xor => "scan",
+        },
         Op::Softmax => "softmax",
         Op::LayerNorm { .. } => "layer_norm",
         Op::RmsNorm { .. } => "rms_norm",
         Op::MatMul => "matmul",
         Op::Attention { .. } => "attention",
         Op::Embedding => "embedding",
+        Op::Gather { .. } => "gather",
+        Op::Scatter { reduce: None, .. } => "scatter",
+        Op::Scatter { reduce: Some(R::Sum), .. } => "scatter_add",
+        Op::Scatter { .. } => "scatter_reduce",
+        Op::ArgSort { .. } => "argsort",
         Op::Concat { .. } => "concat",
         Op::Pad { .. } => "pad",
     }

@@ -247,21 +247,8 @@ impl<'a> Emit<'a> {
     /// `table[id, col]`; an id outside the table gives NaN or 0 and reads row 0.
     fn gather(&self, b: &mut Builder, slot: usize, expr: Id, id: Value, col: Value, dtype: DType) -> Value {
         let (rows, stride) = self.gathers[expr].expect("declared with the body");
-        let id_elem = b.ty(id).elem().unwrap_or(Elem::Idx);
-        // 64-bit ids are compared before they are cut to an index.
-        let wide = matches!(id_elem, Elem::D(DType::I64 | DType::U64));
+        let inside = in_range(b, id, rows);
         let row = b.cast(Elem::Idx, id);
-        let mut inside = if wide {
-            let rows = b.cast(id_elem, rows);
-            b.compare(CmpOp::Lt, id, rows)
-        } else {
-            b.compare(CmpOp::Lt, row, rows)
-        };
-        if id_elem.is_signed() {
-            let zero = b.integer(id_elem, 0);
-            let not_negative = b.compare(CmpOp::Ge, id, zero);
-            inside = b.binary(BinaryOp::And, inside, not_negative);
-        }
         let zero = b.idx(0);
         let row = b.select(inside, row, zero);
         let base = b.mul(row, stride);
@@ -274,6 +261,26 @@ impl<'a> Emit<'a> {
         };
         b.select(inside, v, outside)
     }
+}
+
+/// Whether an id of any integer type lies in `0..limit`.
+pub fn in_range(b: &mut Builder, id: Value, limit: Value) -> Value {
+    let elem = b.ty(id).elem().unwrap_or(Elem::Idx);
+    // 64-bit ids are compared before they are cut to an index.
+    let wide = matches!(elem, Elem::D(DType::I64 | DType::U64));
+    let mut inside = if wide {
+        let limit = b.cast(elem, limit);
+        b.compare(CmpOp::Lt, id, limit)
+    } else {
+        let id = b.cast(Elem::Idx, id);
+        b.compare(CmpOp::Lt, id, limit)
+    };
+    if elem.is_signed() {
+        let zero = b.integer(elem, 0);
+        let not_negative = b.compare(CmpOp::Ge, id, zero);
+        inside = b.binary(BinaryOp::And, inside, not_negative);
+    }
+    inside
 }
 
 /// The expressions that an expression uses.

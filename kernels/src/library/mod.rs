@@ -15,6 +15,9 @@ pub mod matmul;
 mod random;
 pub mod reduce;
 pub mod rows;
+pub mod scan;
+pub mod scatter;
+pub mod sort;
 
 pub use body::{Body, Expr, Map};
 

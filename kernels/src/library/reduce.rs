@@ -74,8 +74,9 @@ pub fn neutral(op: ReduceOp, dtype: DType) -> u64 {
     }
 }
 
-fn combine(b: &mut Builder, op: ReduceOp, var: VarId, x: Value) {
-    let op = match op {
+/// The operation that joins two parts.
+pub fn combining(op: ReduceOp) -> BinaryOp {
+    match op {
         ReduceOp::Sum => BinaryOp::Add,
         ReduceOp::Prod => BinaryOp::Mul,
         ReduceOp::Min => BinaryOp::Min,
@@ -83,9 +84,12 @@ fn combine(b: &mut Builder, op: ReduceOp, var: VarId, x: Value) {
         ReduceOp::And => BinaryOp::And,
         ReduceOp::Or => BinaryOp::Or,
         ReduceOp::Xor => BinaryOp::Xor,
-    };
+    }
+}
+
+fn combine(b: &mut Builder, op: ReduceOp, var: VarId, x: Value) {
     let s = b.get(var);
-    let s = b.binary(op, s, x);
+    let s = b.binary(combining(op), s, x);
     b.set(var, s);
 }
 

@@ -48,12 +48,22 @@ pub fn elementwise(op: &Op) -> bool {
 }
 
 fn anchor_with_epilogue(op: &Op) -> bool {
-    matches!(op, Op::Reduce { .. } | Op::Softmax | Op::LayerNorm { .. } | Op::RmsNorm { .. } | Op::MatMul)
+    matches!(
+        op,
+        Op::Reduce { .. }
+            | Op::Scan { .. }
+            | Op::Scatter { .. }
+            | Op::Softmax
+            | Op::LayerNorm { .. }
+            | Op::RmsNorm { .. }
+            | Op::MatMul
+    )
 }
 
 /// True for operations whose result always gets a buffer.
 fn anchor(op: &Op) -> bool {
-    anchor_with_epilogue(op) || matches!(op, Op::Attention { .. } | Op::Concat { .. } | Op::Pad { .. })
+    anchor_with_epilogue(op)
+        || matches!(op, Op::Attention { .. } | Op::Concat { .. } | Op::Pad { .. } | Op::ArgSort { .. })
 }
 
 /// True when an element is seen under several indices, next to each other.
@@ -85,7 +95,7 @@ pub fn group(s: &Snapshot, demands: &Demands, most_reads: usize) -> Grouping {
             uses[b].push(Use { user: i, input: n, views: steps.into_iter().map(|s| s.view).collect() });
             let reads_buffer = match op {
                 Op::MatMul | Op::Attention { .. } => true,
-                Op::Embedding => n == 0,
+                Op::Embedding | Op::Gather { .. } => n == 0,
                 _ => false,
             };
             if reads_buffer || (overlaps && !s.items[b].inputs().is_empty()) {

@@ -159,7 +159,13 @@ impl<'a> Lower<'a> {
                     Ok(self.body.push(Expr::Index(map), dtype))
                 }
                 Op::Embedding => self.embedding(n, inputs[0], inputs[1], steps),
+                // Without updates it is what is there.
+                Op::Scatter { axis, .. } if graph.items[inputs[1]].shape[*axis] == 0 => self.lower(inputs[0], steps),
+                Op::Gather { axis } => self.gather(n, inputs[0], *axis, inputs[1], steps),
                 Op::Reduce { .. }
+                | Op::Scan { .. }
+                | Op::Scatter { .. }
+                | Op::ArgSort { .. }
                 | Op::Softmax
                 | Op::LayerNorm { .. }
                 | Op::RmsNorm { .. }
@@ -172,19 +178,7 @@ impl<'a> Lower<'a> {
     }
 
     fn embedding(&mut self, n: usize, table: usize, ids: usize, steps: &[Step]) -> Result<Id, Materialise> {
-        let item = &self.graph.items[n];
-        let (shape, dtype) = (&item.shape, item.dtype);
-        let rows = self.graph.items[table].shape[0];
-        if rows == 0 {
-            let bits = if dtype.is_float() { super::nan_bits(dtype) } else { 0 };
-            return Ok(self.body.push(Expr::Const(bits), dtype));
-        }
-        // The table: a buffer, seen through its own views.
-        let (base, views) = self.base(table);
-        let Some(layout) = self.layouts[base].clone() else {
-            return Err(Materialise(base));
-        };
-        let placed = self.apply(layout, base, &views)?;
+        let shape = &self.graph.items[n].shape;
         // The ids do not vary along the last axis.
         let mut unit = self.graph.items[ids].shape.clone();
         unit.push(1);
@@ -193,19 +187,56 @@ impl<'a> Lower<'a> {
             Step { view: View::Expand(shape.clone()), from: Some(ids) },
         ];
         id_steps.extend_from_slice(steps);
-        let id = self.lower(ids, &id_steps)?;
-        // The place within the row.
-        let mut col = Strided { shape: shape.clone(), strides: vec![0; shape.len()], offset: placed.offset };
-        if let Some(last) = col.strides.last_mut() {
-            *last = placed.strides[1];
+        let rank = shape.len();
+        let within = |table: &[isize]| {
+            let mut strides = vec![0; rank];
+            strides[rank - 1] = table[1];
+            strides
+        };
+        self.pick(n, (table, 0), (ids, &id_steps), within, steps)
+    }
+
+    fn gather(&mut self, n: usize, x: usize, axis: usize, index: usize, steps: &[Step]) -> Result<Id, Materialise> {
+        let within = |x: &[isize]| {
+            let mut strides = x.to_vec();
+            strides[axis] = 0;
+            strides
+        };
+        self.pick(n, (x, axis), (index, steps), within, steps)
+    }
+
+    /// Item `n`, whose elements are those of `x` at computed places of an axis. `within`: from the strides of `x` to those of
+    /// its other axes over the shape of `n`.
+    fn pick(
+        &mut self,
+        n: usize,
+        (x, axis): (usize, usize),
+        (index, index_steps): (usize, &[Step]),
+        within: impl Fn(&[isize]) -> Vec<isize>,
+        steps: &[Step],
+    ) -> Result<Id, Materialise> {
+        let item = &self.graph.items[n];
+        let dtype = item.dtype;
+        let rows = self.graph.items[x].shape[axis];
+        if rows == 0 {
+            let bits = if dtype.is_float() { super::nan_bits(dtype) } else { 0 };
+            return Ok(self.body.push(Expr::Const(bits), dtype));
         }
-        if placed.strides[0] < 0 {
-            return Err(Materialise(table));
+        // What is picked from: a buffer, seen through its own views.
+        let (base, views) = self.base(x);
+        let Some(layout) = self.layouts[base].clone() else {
+            return Err(Materialise(base));
+        };
+        let placed = self.apply(layout, base, &views)?;
+        if placed.strides[axis] < 0 {
+            return Err(Materialise(x));
         }
-        let map = self.apply(col, n, steps)?;
+        let id = self.lower(index, index_steps)?;
+        let rest = Strided { shape: item.shape.clone(), strides: within(&placed.strides), offset: placed.offset };
+        let map = self.apply(rest, n, steps)?;
         let map = self.body.map(map);
         let slot = self.slot(base);
-        Ok(self.body.push(Expr::Gather { slot, rows, row_stride: placed.strides[0], id, map }, dtype))
+        Ok(self.body.push(Expr::Gather { slot, rows, row_stride: placed.strides[axis], id, map }, dtype))
     }
 
     /// The item under a node's views, and the views, innermost first.

@@ -1,5 +1,8 @@
 //! One group becomes launches on one device: a graph candidate where the device takes one, else kernels with a schedule.
 
+mod scan;
+mod sort;
+
 use super::{
     Again, Launch, Planner, Stop, ValueRef,
     group::Group,
@@ -48,6 +51,9 @@ impl Planner<'_> {
             Op::LayerNorm { eps } => self.rows(g, a, Row::LayerNorm { eps: *eps }, &inputs, d, out)?,
             Op::RmsNorm { eps } => self.rows(g, a, Row::RmsNorm { eps: *eps }, &inputs, d, out)?,
             Op::Reduce { op, axes } => self.reduce(g, a, *op, axes, inputs[0], d, out)?,
+            Op::Scan { op, axis, exclusive } => self.scan(g, a, (*op, *axis, *exclusive), inputs[0], d, out)?,
+            Op::Scatter { axis, reduce } => self.scatter(g, a, (*axis, *reduce), &inputs, d, out)?,
+            Op::ArgSort { descending } => self.argsort(g, *descending, inputs[0], d, out)?,
             Op::MatMul => self.matmul(g, a, &inputs, d, out)?,
             Op::Attention { .. } => self.attention(g, &op, &inputs, d, out)?,
             Op::Concat { axis } => self.concat(g, *axis, &inputs, d, out)?,

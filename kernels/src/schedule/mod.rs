@@ -5,3 +5,4 @@
 
 pub mod matmul;
 pub mod reduce;
+pub mod scan;
