@@ -69,14 +69,14 @@ impl Tensor {
     pub fn index_select(&self, axis: i64, ids: &Tensor) -> Result<Tensor> {
         let at = self.axis("index_select", axis)?;
         ids.on("index_select", &self.device)?;
-        let index = ids.along(at, self.dims(), "index_select")?;
+        let index = ids.ids_along(at, self.dims(), "index_select")?;
         let out = self.op(Op::Gather { axis: at }, &[&index])?;
         ids.check_ids("index_select", self.dims()[at], &format!("axis {at} of shape {:?}", self.dims()))?;
         Ok(out)
     }
 
     /// A list of ids along one axis of a shape, the same along all others.
-    pub(super) fn along(&self, axis: usize, shape: &[usize], what: &str) -> Result<Tensor> {
+    pub(super) fn ids_along(&self, axis: usize, shape: &[usize], what: &str) -> Result<Tensor> {
         self.expect_ids(what)?;
         if self.rank() != 1 {
             return Err(self.shape_error(&format!("{what}: ids"), "must have rank 1"));

@@ -81,7 +81,7 @@ impl Tensor {
         let at = self.axis(what, axis)?;
         ids.on(what, &self.device)?;
         source.on(what, &self.device)?;
-        let index = ids.along(at, self.dims(), what)?;
+        let index = ids.ids_along(at, self.dims(), what)?;
         if source.dims() != index.dims() {
             return Err(Error::ShapeMismatch(format!(
                 "{what}: source of shape {:?} for {} slices along axis {at} of {:?}: must be {:?}",
