@@ -45,6 +45,7 @@ pub use safetensors::{SafeTensors, save};
 pub use tensor::{
     Generator, Tensor,
     axes::{Axes, AxisRange, IntoRanges, IntoShape},
+    conv::{Conv, Conv1d, Conv2d, ConvTranspose, ConvTranspose1d, ConvTranspose2d},
     operand::{Operand, Scalar},
     pool::{Pool, Pool1d, Pool2d},
     spatial::Extents,

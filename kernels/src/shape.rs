@@ -59,6 +59,56 @@ pub fn window_shape(from: &[usize], axis: usize, size: usize, step: usize, dilat
     Ok(to)
 }
 
+/// The shape of a convolution of x [n, c, spatial…] with w [o, c/groups, kernel…].
+pub fn conv_shape(
+    x: &[usize],
+    w: &[usize],
+    stride: &[usize],
+    padding: &[[usize; 2]],
+    dilation: &[usize],
+    groups: usize,
+) -> Result<Vec<usize>> {
+    let bad =
+        |why: String| Err(Error::ShapeMismatch(format!("conv: input {x:?}, weight {w:?}, {groups} groups: {why}")));
+    let axes = x.len().saturating_sub(2);
+    if !(1..=2).contains(&axes) || w.len() != x.len() {
+        return bad("must be [n, c, spatial…] and [o, c/groups, kernel…] with the same one or two spatial axes".into());
+    }
+    if [stride.len(), padding.len(), dilation.len()] != [axes; 3] {
+        return bad(format!(
+            "stride {stride:?}, padding {padding:?} and dilation {dilation:?} must each have a number for every one of the {axes} \
+             spatial axes"
+        ));
+    }
+    if groups == 0 || !w[0].is_multiple_of(groups) || w[1].checked_mul(groups) != Some(x[1]) {
+        return bad(format!(
+            "{} input channels must be groups times the weight's {}, and its {} output channels a multiple of the groups",
+            x[1], w[1], w[0]
+        ));
+    }
+    let mut shape = vec![x[0], w[0]];
+    // Some devices lay out every window's elements.
+    let mut windows_shape = vec![x[0], x[1]];
+    for i in 0..axes {
+        let (n, k, [before, after]) = (x[2 + i], w[2 + i], padding[i]);
+        let padded = n.checked_add(before).and_then(|n| n.checked_add(after)).filter(|&n| n <= isize::MAX as usize / 8);
+        let count = padded.and_then(|padded| windows(padded, k, stride[i], dilation[i]));
+        let Some(count) = count else {
+            return bad(format!(
+                "on spatial axis {i} a kernel of {k}, dilation {}, stride {}, does not fit the extent {n} with a padding of {before} \
+                 before and {after} behind: kernel, stride and dilation are at least 1, and (kernel - 1) · dilation is below the \
+                 padded extent",
+                dilation[i], stride[i]
+            ));
+        };
+        shape.push(count);
+        windows_shape.extend([count, k]);
+    }
+    elements(&shape)?;
+    elements(&windows_shape)?;
+    Ok(shape)
+}
+
 /// How a value lies in a buffer: elements between neighbours along each axis, and the first element.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Strided {

@@ -7,6 +7,7 @@ mod activations;
 mod attention;
 pub(crate) mod axes;
 mod composed;
+pub(crate) mod conv;
 mod create;
 mod elementwise;
 #[cfg(feature = "ndarray")]

@@ -5,6 +5,7 @@
 mod attention;
 mod bad_input;
 mod common;
+mod conv;
 mod devices;
 mod elementwise;
 mod files;

@@ -131,6 +131,19 @@ pub enum Op {
     },
     /// [b…, m, k] × [b…, k, n] → [b…, m, n]; batch dimensions equal. 16-bit types accumulate in f32.
     MatMul,
+    /// Cross-correlation along one or two spatial axes: operands x [n, c, spatial…] and w [o, c/groups, kernel…] give
+    /// [n, o, spatial…]. Channel o sees the c/groups input channels of its group; elements of padding are 0. 16-bit types
+    /// accumulate in f32; integers wrap.
+    Conv {
+        /// From a window's first element to that of the next, per spatial axis.
+        stride: Vec<usize>,
+        /// Elements added before and behind, per spatial axis.
+        padding: Vec<[usize; 2]>,
+        /// From an element of a window to its next, per spatial axis.
+        dilation: Vec<usize>,
+        /// Channels are divided into so many groups, computed apart.
+        groups: usize,
+    },
     /// softmax(q·kᵀ·scale + mask)·v: operands q [b, h, s, d], k [b, g, t, d], v [b, g, t, e] and, when `masked`, an additive
     /// mask broadcast to [b, h, s, t]; the result is [b, h, s, e]. Heads are grouped: h is a multiple of g, and query head i uses
     /// head i / (h/g) of k and v. A row whose mask is −∞ everywhere gives NaN. 16-bit types keep scores and sums in f32.
@@ -289,6 +302,7 @@ impl Graph {
                 Op::Binary(_)
                 | Op::Compare(_)
                 | Op::MatMul
+                | Op::Conv { .. }
                 | Op::Embedding
                 | Op::Gather { .. }
                 | Op::RmsNorm { .. } => 2..=2,

@@ -1,7 +1,7 @@
 //! Result shapes and types of operations, and the sentences that say why operands do not fit.
 
 use super::Node;
-use crate::shape::{MAX_RANK, elements};
+use crate::shape::{MAX_RANK, conv_shape, elements};
 use anychip_hal::{
     DType, Error, Result,
     op::{Op, UnaryOp},
@@ -209,6 +209,13 @@ pub(super) fn infer(op: &Op, inputs: &[Node]) -> Result<(Vec<usize>, DType)> {
             let mut shape = a.shape()[..r - 2].to_vec();
             shape.extend([m, n]);
             Ok((shape, a.dtype()))
+        }
+        Op::Conv { stride, padding, dilation, groups } => {
+            count(2)?;
+            same_type(&inputs[0], &inputs[1])?;
+            numeric(&inputs[0])?;
+            let shape = conv_shape(inputs[0].shape(), inputs[1].shape(), stride, padding, dilation, *groups)?;
+            Ok((shape, inputs[0].dtype()))
         }
         Op::Attention { masked, .. } => {
             count(3 + *masked as usize)?;
@@ -489,6 +496,7 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::LayerNorm { .. } => "layer_norm",
         Op::RmsNorm { .. } => "rms_norm",
         Op::MatMul => "matmul",
+        Op::Conv { .. } => "conv",
         Op::Attention { .. } => "attention",
         Op::Embedding => "embedding",
         Op::Gather { .. } => "gather",

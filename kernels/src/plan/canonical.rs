@@ -1,8 +1,11 @@
 //! Rewrites operations that a device does not take as a whole into ones that every device has.
 //!
-//! Attention becomes two multiplications and a softmax.
+//! Attention becomes two multiplications and a softmax; convolution one multiplication, or a sum of products.
 
-use super::snapshot::{Item, Kind, Snapshot};
+use super::{
+    canonical_conv::conv,
+    snapshot::{Item, Kind, Snapshot},
+};
 use crate::graph::View;
 use anychip_hal::{
     DType,
@@ -22,8 +25,12 @@ pub fn canonical(s: &Snapshot, device: &Device) -> Snapshot {
             Kind::Op(op, inputs) => {
                 let inputs: Vec<usize> = inputs.iter().map(|&i| at[i]).collect();
                 match op {
-                    Op::Attention { scale, causal, masked } if !takes_attention(device, &out, &inputs, op, item) => {
+                    Op::Attention { scale, causal, masked } if !takes_whole(device, &out, &inputs, op, item) => {
                         at.push(attention(&mut out, &inputs, *scale, *causal, *masked));
+                        continue;
+                    }
+                    Op::Conv { stride, padding, dilation, groups } if !takes_whole(device, &out, &inputs, op, item) => {
+                        at.push(conv(&mut out, &inputs, stride, padding, dilation, *groups, &item.shape));
                         continue;
                     }
                     op => Kind::Op(op.clone(), inputs),
@@ -36,9 +43,9 @@ pub fn canonical(s: &Snapshot, device: &Device) -> Snapshot {
     out
 }
 
-fn takes_attention(device: &Device, s: &Snapshot, inputs: &[usize], op: &Op, item: &Item) -> bool {
+fn takes_whole(device: &Device, s: &Snapshot, inputs: &[usize], op: &Op, item: &Item) -> bool {
     let graph = Graph {
-        name: "attention".into(),
+        name: crate::graph::op_name(op).into(),
         inputs: inputs.iter().map(|&i| TensorSpec::dense(s.items[i].dtype, &s.items[i].shape)).collect(),
         nodes: vec![Node {
             op: op.clone(),

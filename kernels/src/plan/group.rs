@@ -57,6 +57,7 @@ fn anchor_with_epilogue(op: &Op) -> bool {
             | Op::LayerNorm { .. }
             | Op::RmsNorm { .. }
             | Op::MatMul
+            | Op::Conv { .. }
     )
 }
 
@@ -94,7 +95,7 @@ pub fn group(s: &Snapshot, demands: &Demands, most_reads: usize) -> Grouping {
             let overlaps = steps.iter().any(|step| overlaps(&step.view));
             uses[b].push(Use { user: i, input: n, views: steps.into_iter().map(|s| s.view).collect() });
             let reads_buffer = match op {
-                Op::MatMul | Op::Attention { .. } => true,
+                Op::MatMul | Op::Conv { .. } | Op::Attention { .. } => true,
                 Op::Embedding | Op::Gather { .. } => n == 0,
                 _ => false,
             };

@@ -170,6 +170,7 @@ impl<'a> Lower<'a> {
                 | Op::LayerNorm { .. }
                 | Op::RmsNorm { .. }
                 | Op::MatMul
+                | Op::Conv { .. }
                 | Op::Attention { .. }
                 | Op::Concat { .. }
                 | Op::Pad { .. } => Err(Materialise(n)),

@@ -5,6 +5,7 @@
 //! Plans hold no leaves: the same plan runs on any leaves of the same structure.
 
 pub mod canonical;
+mod canonical_conv;
 pub mod group;
 pub mod lower;
 pub mod memory;
@@ -12,6 +13,7 @@ pub mod offer;
 mod share;
 pub mod snapshot;
 mod work;
+mod work_conv;
 mod work_pad;
 
 use crate::shape::Strided;

@@ -55,6 +55,7 @@ impl Planner<'_> {
             Op::Scatter { axis, reduce } => self.scatter(g, a, (*axis, *reduce), &inputs, d, out)?,
             Op::ArgSort { descending } => self.argsort(g, *descending, inputs[0], d, out)?,
             Op::MatMul => self.matmul(g, a, &inputs, d, out)?,
+            Op::Conv { .. } => self.conv(g, a, &op, &inputs, d, out)?,
             Op::Attention { .. } => self.attention(g, &op, &inputs, d, out)?,
             Op::Concat { axis } => self.concat(g, *axis, &inputs, d, out)?,
             Op::Pad { before, value, .. } => self.pad(g, before, *value, inputs[0], d, out)?,
@@ -256,11 +257,11 @@ impl Planner<'_> {
         self.launch(made, d, &slots, &[between, out], format!("{op:?} of {parts} parts"))
     }
 
-    fn operand(&self, g: &Group, n: usize) -> Result<(usize, Strided), Stop> {
+    pub(super) fn operand(&self, g: &Group, n: usize) -> Result<(usize, Strided), Stop> {
         strided(self.s, &self.grouping.layouts, n).map_err(|m| self.again(g, m))
     }
 
-    fn is_constant(&self, item: usize) -> bool {
+    pub(super) fn is_constant(&self, item: usize) -> bool {
         matches!(self.s.items[item].kind, Kind::Leaf { constant: true, .. })
     }
 
@@ -335,7 +336,7 @@ impl Planner<'_> {
                 format!("matmul {shape_note}, library, {fused} operations fused"),
             );
         }
-        if g.root != a && self.takes_bare_matmul(&offer, d) {
+        if g.root != a && self.takes_bare(&offer, d) {
             return Err(Stop::Again(Again::Bare(a)));
         }
         // A right operand whose columns are far apart is copied once, when enough rows make up for it.
@@ -366,12 +367,12 @@ impl Planner<'_> {
     }
 
     /// The operand gets a dense buffer of its own.
-    fn again_dense_operand(&self, n: usize) -> Stop {
+    pub(super) fn again_dense_operand(&self, n: usize) -> Stop {
         Stop::Again(if self.grouping.layouts[n].is_some() { Again::Dense(n) } else { Again::Root(n) })
     }
 
-    /// True when the device takes the product alone.
-    fn takes_bare_matmul(&self, o: &Offer<'_>, d: usize) -> bool {
+    /// True when the device takes the anchor alone.
+    pub(super) fn takes_bare(&self, o: &Offer<'_>, d: usize) -> bool {
         let mut body = Body::default();
         let epilogue = body.push(Expr::Anchor, o.dtype);
         let bare = Offer {
@@ -392,7 +393,7 @@ impl Planner<'_> {
         graph(&bare).is_some_and(|(g, _)| self.chain[d].accepts(&g).is_ok())
     }
 
-    fn offered(&mut self, g: &Graph, d: usize, bindings: Vec<ValueRef>, note: String) -> Result<(), Stop> {
+    pub(super) fn offered(&mut self, g: &Graph, d: usize, bindings: Vec<ValueRef>, note: String) -> Result<(), Stop> {
         let program = self.chain[d].graph(g)?;
         let grid = Grid::Linear(1);
         self.launches.push(Launch { device: d, program, grid, bindings, scalars: vec![], note });
@@ -475,7 +476,7 @@ pub(super) fn dense_map(space: &[usize]) -> Map {
 }
 
 /// The step from a root to the space of its anchor, which has the same elements in the same order.
-fn to_space(root: &[usize], space: &[usize]) -> Vec<Step> {
+pub(super) fn to_space(root: &[usize], space: &[usize]) -> Vec<Step> {
     if root == space {
         return vec![];
     }

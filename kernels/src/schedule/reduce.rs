@@ -39,10 +39,11 @@ pub struct Choice {
 }
 
 /// A lane per result where neighbours among the results lie side by side and neighbours of the reduction do not, or where the
-/// reduction is too short for a workgroup.
+/// reduction is too short for a workgroup: a lane then reads less than a cache line or two, or shares its lines with its neighbours.
 pub fn pick(p: &Problem) -> Choice {
     let neighbours = p.along && !p.across && p.results >= SOME_RESULTS;
-    if neighbours || (p.reduced <= 16 && p.results >= MANY_RESULTS) {
+    let short = p.reduced <= if p.along { 64 } else { 16 };
+    if neighbours || (short && p.results >= MANY_RESULTS) {
         return Choice { schedule: Schedule::Along, parts: 1 };
     }
     let split = p.reduced >= SPLIT_FROM && p.results < MANY_RESULTS;
