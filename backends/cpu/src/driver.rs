@@ -7,6 +7,7 @@ use crate::{
     machine::{self, Bound, Launch},
     memory::{Allocation, Budget, Slice},
     queue::Queue,
+    team::Team,
     vmath::Level,
 };
 use anychip_hal::{
@@ -112,28 +113,45 @@ impl Driver for CpuDriver {
     }
 }
 
-/// Thread pools by their number of threads, shared by all opened devices of the process.
-fn pool(threads: usize) -> Result<Arc<rayon::ThreadPool>> {
-    static POOLS: Mutex<Option<HashMap<usize, Arc<rayon::ThreadPool>>>> = Mutex::new(None);
-    let mut pools = POOLS.lock().unwrap_or_else(|e| e.into_inner());
-    let pools = pools.get_or_insert_default();
-    if let Some(p) = pools.get(&threads) {
-        return Ok(p.clone());
+/// Teams by their number of threads, shared by all opened devices of the process.
+fn team(threads: usize) -> Result<Team> {
+    static TEAMS: Mutex<Option<HashMap<usize, Team>>> = Mutex::new(None);
+    let mut teams = TEAMS.lock().unwrap_or_else(|e| e.into_inner());
+    let teams = teams.get_or_insert_default();
+    if let Some(t) = teams.get(&threads) {
+        return Ok(t.clone());
     }
-    let built = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|n| format!("anychip-cpu-{n}"));
-    let p = Arc::new(built.build().map_err(|e| Error::Backend {
+    let t = Team::new(threads).map_err(|e| Error::Backend {
         backend: "cpu".to_string(),
-        code: 0,
+        code: i64::from(e.raw_os_error().unwrap_or(0)),
         message: format!("{threads} threads cannot be started: {e}"),
-    })?);
-    pools.insert(threads, p.clone());
-    Ok(p)
+    })?;
+    teams.insert(threads, t.clone());
+    Ok(t)
 }
 
 /// What a program handle stands for.
 enum Program {
     Kernel(Box<machine::Program>),
     Graph(graph::Prepared),
+}
+
+/// Instructions of lanes, multiply-adds or bytes up to which a submission runs at once, on the thread that submits it: some
+/// 10 µs, less than a thread switch.
+const QUICK: u64 = 1 << 17;
+
+impl Program {
+    /// At most this many instructions of lanes, or multiply-adds, in a launch; the most there is where loops leave it open.
+    fn work(&self, groups: &[u32; 3]) -> u64 {
+        match self {
+            Program::Kernel(p) if machine::straight(&p.body) => {
+                let lanes = groups.iter().map(|&g| u64::from(g)).fold(p.lanes() as u64, u64::saturating_mul);
+                lanes.saturating_mul(p.weight)
+            }
+            Program::Kernel(_) => u64::MAX,
+            Program::Graph(g) => g.work(),
+        }
+    }
 }
 
 /// A command whose handles are resolved and whose ranges are inside their buffers.
@@ -144,10 +162,25 @@ enum Step {
     Launch { program: Arc<Program>, groups: [u32; 3], bindings: Vec<Slice>, scalars: Vec<u8> },
 }
 
+impl Step {
+    fn work(&self) -> u64 {
+        match self {
+            Step::Copy { src, .. } => src.bytes as u64,
+            Step::Fill { dst, .. } => dst.bytes as u64,
+            Step::Launch { program, groups, .. } => program.work(groups),
+        }
+    }
+}
+
+/// The steps take less than a thread switch.
+fn quick(steps: &[Step]) -> bool {
+    steps.iter().try_fold(0u64, |sum, s| sum.checked_add(s.work()).filter(|&sum| sum <= QUICK)).is_some()
+}
+
 /// What steps need to run.
 #[derive(Clone)]
 struct Engine {
-    pool: Arc<rayon::ThreadPool>,
+    team: Team,
     checking: bool,
     epoch: Instant,
 }
@@ -183,7 +216,7 @@ impl CpuDevice {
     fn open(threads: usize, level: Level, checking: bool) -> Result<CpuDevice> {
         let info = identity::info(level, threads);
         let budget = Arc::new(Budget { used: AtomicU64::new(0), total: info.memory.total });
-        let engine = Engine { pool: pool(threads)?, checking, epoch: Instant::now() };
+        let engine = Engine { team: team(threads)?, checking, epoch: Instant::now() };
         Ok(CpuDevice {
             info,
             level,
@@ -294,26 +327,17 @@ impl Engine {
         self.epoch.elapsed().as_nanos() as u64
     }
 
-    /// Runs steps in order. Many steps enter the pool once: handing each over to another thread and back costs some
-    /// 50 µs, as much as a small product takes.
+    /// Runs steps in order; this thread takes part in each.
     fn run(&self, steps: &[Step], profile: bool) -> Result<Completion> {
-        const MANY: usize = 4;
-        match steps.len() >= MANY && self.pool.current_thread_index().is_none() {
-            true => self.pool.install(|| self.run_here(steps, profile)),
-            false => self.run_here(steps, profile),
-        }
-    }
-
-    fn run_here(&self, steps: &[Step], profile: bool) -> Result<Completion> {
         let mut spans = Vec::new();
         for step in steps {
             let begin = self.now();
             match step {
-                Step::Copy { src, dst } => src.copy_to(dst, &self.pool),
-                Step::Fill { dst, word } => dst.fill(*word, &self.pool),
+                Step::Copy { src, dst } => src.copy_to(dst, &self.team),
+                Step::Fill { dst, word } => dst.fill(*word, &self.team),
                 Step::Launch { program, groups, bindings, scalars } => match &**program {
                     Program::Kernel(p) => self.launch(p, *groups, bindings, scalars)?,
-                    Program::Graph(g) => graph::run(g, bindings, &self.pool)?,
+                    Program::Graph(g) => graph::run(g, bindings, &self.team)?,
                 },
             }
             if profile {
@@ -336,7 +360,7 @@ impl Engine {
         };
         let buffers = bindings.iter().enumerate().map(|(i, b)| bound(i, b)).collect();
         bindings.iter().zip(&p.buffers).filter(|(_, info)| info.access.writes()).for_each(|(b, _)| b.touch());
-        machine::run(p, Launch { buffers, scalars, groups, along: 0 }, &self.pool, self.checking)
+        machine::run(p, Launch { buffers, scalars, groups, along: 0 }, &self.team, self.checking)
     }
 }
 
@@ -430,6 +454,9 @@ impl RawDevice for CpuDevice {
             after.push((other, *t));
         }
         let (engine, profile) = (self.engine.clone(), work.profile);
+        if after.is_empty() && !engine.checking && quick(&steps) {
+            return Ok(queue.submit_quick(move || engine.run(&steps, profile)));
+        }
         Ok(queue.submit(Box::new(move || {
             for (queue, ticket) in after {
                 // Its failure is told to whoever waits for it; order is all that is asked here.

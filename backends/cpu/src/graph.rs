@@ -8,7 +8,7 @@ mod epilogue;
 mod matmul;
 mod packed;
 
-use crate::{memory::Slice, vmath::Level};
+use crate::{memory::Slice, team::Team, vmath::Level};
 use anychip_hal::{DType, Error, Result, op};
 use half::{bf16, f16};
 
@@ -58,6 +58,16 @@ fn prepare(graph: &op::Graph, level: Level) -> Result<Prepared> {
     Ok(Prepared { workspace, bindings, inputs, name: graph.name.clone(), work })
 }
 
+impl Prepared {
+    /// Multiply-adds, or more.
+    pub fn work(&self) -> u64 {
+        match &self.work {
+            Work::MatMul(m) => m.work(),
+            Work::Attention(a) => a.work(),
+        }
+    }
+}
+
 /// Would `load` take it?
 pub(crate) fn accepts(graph: &op::Graph, level: Level) -> Result<()> {
     prepare(graph, level).map(|_| ())
@@ -69,7 +79,7 @@ pub(crate) fn load(graph: &op::Graph, level: Level) -> Result<Prepared> {
 }
 
 /// Runs a prepared graph.
-pub(crate) fn run(graph: &Prepared, bindings: &[Slice], pool: &rayon::ThreadPool) -> Result<()> {
+pub(crate) fn run(graph: &Prepared, bindings: &[Slice], team: &Team) -> Result<()> {
     if bindings.len() < graph.bindings {
         return Err(Error::invalid(format!(
             "graph {} on cpu: {} bindings; inputs, output and workspace are {}",
@@ -84,7 +94,7 @@ pub(crate) fn run(graph: &Prepared, bindings: &[Slice], pool: &rayon::ThreadPool
         return Err(Error::invalid(format!("graph {} on cpu: the output's buffer is also an input", graph.name)));
     }
     rest.iter().for_each(Slice::mark);
-    pool.install(|| match &graph.work {
+    team.install(|| match &graph.work {
         Work::MatMul(m) => m.run(inputs, out, rest.get(1)),
         Work::Attention(a) => a.run(inputs, out),
     })

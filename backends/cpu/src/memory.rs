@@ -3,6 +3,7 @@
 //! A range is checked against its allocation when it is taken; afterwards the allocation lives as long as whoever
 //! holds it.
 
+use crate::team::Team;
 use anychip_hal::{Error, Range, Result};
 use std::{
     alloc::{Layout, alloc_zeroed, dealloc},
@@ -172,13 +173,13 @@ impl Slice {
     }
 
     /// Copies; the lengths are equal.
-    pub fn copy_to(&self, dst: &Slice, pool: &rayon::ThreadPool) {
+    pub fn copy_to(&self, dst: &Slice, team: &Team) {
         let n = self.bytes.min(dst.bytes);
         let (from, to) = (Raw(self.ptr()), Raw(dst.ptr()));
         if self.same_buffer(dst) {
             unsafe { std::ptr::copy(from.0, to.0, n) };
         } else {
-            in_parts(n, pool, |at, len| unsafe {
+            in_parts(n, team, |at, len| unsafe {
                 std::ptr::copy_nonoverlapping(from.get().add(at), to.get().add(at), len)
             });
         }
@@ -191,9 +192,9 @@ impl Slice {
     }
 
     /// Repeats a word.
-    pub fn fill(&self, word: u32, pool: &rayon::ThreadPool) {
+    pub fn fill(&self, word: u32, team: &Team) {
         let to = Raw(self.ptr());
-        in_parts(self.bytes, pool, |at, len| {
+        in_parts(self.bytes, team, |at, len| {
             let bytes = word.to_le_bytes();
             unsafe {
                 let to = to.get().add(at);
@@ -222,16 +223,11 @@ impl Raw {
 }
 
 /// Calls `f(offset, length)` for parts that make up `n` bytes, on all threads when there are many.
-fn in_parts(n: usize, pool: &rayon::ThreadPool, f: impl Fn(usize, usize) + Sync) {
+fn in_parts(n: usize, team: &Team, f: impl Fn(usize, usize) + Sync) {
     // One core moves about 10 bytes a nanosecond: below 2 MiB, waking others costs as much as it saves.
     const PART: usize = 1 << 20;
-    if n <= 2 * PART || pool.current_num_threads() == 1 {
+    if n <= 2 * PART || team.threads() == 1 {
         return f(0, n);
     }
-    pool.in_place_scope(|s| {
-        for at in (0..n).step_by(PART) {
-            let f = &f;
-            s.spawn(move |_| f(at, PART.min(n - at)));
-        }
-    });
+    team.each(n.div_ceil(PART), |part| f(part * PART, PART.min(n - part * PART)));
 }

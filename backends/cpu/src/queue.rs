@@ -1,6 +1,7 @@
 //! A queue: submissions run in order, one at a time, on the queue's own thread or on a thread that waits for them.
 //!
-//! A waiting thread that finds nothing running takes the work over: a small launch then costs no thread switch.
+//! A waiting thread that finds nothing running takes the work over, and a submission that takes less than a thread switch runs
+//! where it is submitted when nothing is before it: small launches cost no switch.
 
 use anychip_hal::{Completion, Error, Result, Ticket};
 use std::{
@@ -25,6 +26,9 @@ struct State {
     issued: u64,
     done: u64,
     running: bool,
+    /// Threads in `wait`, and whether the queue's thread sleeps: nobody is woken who does not.
+    waiting: usize,
+    asleep: bool,
     closed: bool,
     /// Errors, and spans that nobody has collected yet.
     results: BTreeMap<u64, Result<Completion>>,
@@ -68,11 +72,25 @@ impl Queue {
         s.issued += 1;
         let value = s.issued;
         s.pending.push_back((value, job));
-        let idle = !s.running;
+        let wake = !s.running && s.asleep;
         drop(s);
-        if idle {
+        if wake {
             self.begin.notify_one();
         }
+        Ticket { queue: self.number, value }
+    }
+
+    /// Runs short work here and now when nothing is before it; else as [`submit`](Self::submit). Its failure, too, is told
+    /// by `wait`.
+    pub fn submit_quick(&self, job: impl FnOnce() -> Result<Completion> + Send + 'static) -> Ticket {
+        let mut s = self.lock();
+        if s.running || !s.pending.is_empty() {
+            drop(s);
+            return self.submit(Box::new(job));
+        }
+        s.issued += 1;
+        let value = s.issued;
+        drop(self.run_one(s, value, job));
         Ticket { queue: self.number, value }
     }
 
@@ -85,6 +103,16 @@ impl Queue {
     /// Runs the first pending job, outside the lock.
     fn run_first<'a>(&'a self, mut s: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let Some((value, job)) = s.pending.pop_front() else { return s };
+        self.run_one(s, value, job)
+    }
+
+    /// Runs a job that is next, outside the lock.
+    fn run_one<'a>(
+        &'a self,
+        mut s: MutexGuard<'a, State>,
+        value: u64,
+        job: impl FnOnce() -> Result<Completion>,
+    ) -> MutexGuard<'a, State> {
         s.running = true;
         drop(s);
         let result = catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|_| {
@@ -103,12 +131,18 @@ impl Queue {
                 s.results.pop_first();
             }
         }
-        let (ready, later) = std::mem::take(&mut s.wakers).into_iter().partition(|(at, _)| *at <= value);
-        s.wakers = later;
-        let ready: Vec<(u64, Waker)> = ready;
-        let more = !s.pending.is_empty();
+        let mut ready: Vec<(u64, Waker)> = vec![];
+        if !s.wakers.is_empty() {
+            (ready, s.wakers) = std::mem::take(&mut s.wakers).into_iter().partition(|(at, _)| *at <= value);
+        }
+        let (more, waiting) = (!s.pending.is_empty() && s.asleep, s.waiting > 0);
+        if !more && !waiting && ready.is_empty() {
+            return s;
+        }
         drop(s);
-        self.finished.notify_all();
+        if waiting {
+            self.finished.notify_all();
+        }
         if more {
             self.begin.notify_one();
         }
@@ -152,10 +186,12 @@ impl Queue {
                 s = self.run_first(s);
                 continue;
             }
+            s.waiting += 1;
             s = match self.finished.wait_timeout(s, left) {
                 Ok((s, _)) => s,
                 Err(e) => e.into_inner().0,
             };
+            s.waiting -= 1;
         }
     }
 
@@ -179,7 +215,9 @@ fn serve(of: &Weak<Queue>) {
             if s.closed && s.pending.is_empty() {
                 return;
             }
+            s.asleep = true;
             s = queue.begin.wait(s).unwrap_or_else(|e| e.into_inner());
+            s.asleep = false;
         }
         drop(queue.run_first(s));
     }

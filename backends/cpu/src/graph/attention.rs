@@ -47,6 +47,12 @@ impl Attention {
         Ok(Attention { level, operands: graph.inputs.clone(), out: out.clone(), options })
     }
 
+    /// Multiply-adds, and some for each weight.
+    pub fn work(&self) -> u64 {
+        let [b, h, s, d] = [0, 1, 2, 3].map(|i| self.operands[0].shape[i] as u64);
+        [b, h, s, self.operands[1].shape[2] as u64].into_iter().fold(2 * d + 16, u64::saturating_mul)
+    }
+
     pub fn run(&self, inputs: &[Slice], out: &Slice) -> Result<()> {
         let (q, k, v) = (self.operand(inputs, 0)?, self.operand(inputs, 1)?, self.operand(inputs, 2)?);
         let mask = match self.operands.len() {

@@ -7,7 +7,10 @@ use super::{Elements, elements, refuse};
 use crate::{
     linalg::Tile,
     memory::Slice,
-    vmath::{self, Level},
+    vmath::{
+        self, Level,
+        convert::{from_bf16, from_f16, to_bf16, to_f16, widen_bf16, widen_f16},
+    },
 };
 use anychip_hal::{
     DType, Result,
@@ -116,6 +119,11 @@ impl Epilogue {
         Ok(e)
     }
 
+    /// Operations.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
     pub fn bind<'a>(&'a self, inputs: &'a [Slice]) -> Result<Bound<'a>> {
         let inputs = self
             .inputs
@@ -164,7 +172,7 @@ impl<'a> Input<'a> {
     }
 
     /// Columns `col ..` of a row as f32.
-    fn read(&self, batch: [usize; 2], row: usize, col: usize, to: &mut [f32]) {
+    fn read(&self, level: Level, batch: [usize; 2], row: usize, col: usize, to: &mut [f32]) {
         let [so, si, sr, sc] = self.strides;
         let at = batch[0] * so + batch[1] * si + row * sr + col * sc;
         fn copy<T: Copy>(data: &[T], at: usize, step: usize, to: &mut [f32], f: impl Fn(T) -> f32) {
@@ -178,6 +186,8 @@ impl<'a> Input<'a> {
         match self.data {
             Elements::F32(d) if sc == 1 => to.copy_from_slice(&d[at..at + to.len()]),
             Elements::F32(d) => copy(d, at, sc, to, |x| x),
+            Elements::F16(d) if sc == 1 => widen_f16(level, &d[at..at + to.len()], to),
+            Elements::BF16(d) if sc == 1 => widen_bf16(level, &d[at..at + to.len()], to),
             Elements::F16(d) => copy(d, at, sc, to, f16::to_f32),
             Elements::BF16(d) => copy(d, at, sc, to, bf16::to_f32),
             Elements::Bool(d) => copy(d, at, sc, to, |x| (x != 0) as u8 as f32),
@@ -220,11 +230,11 @@ impl Bound<'_> {
             }
             // An input that is the same for all rows is read once.
             for (i, input) in self.inputs.iter().enumerate().filter(|(_, i)| i.strides[2] == 0) {
-                input.read(batch, row0, col0, &mut registers[i][..n]);
+                input.read(self.of.level, batch, row0, col0, &mut registers[i][..n]);
             }
             for r in 0..tile.rows {
                 for (i, input) in self.inputs.iter().enumerate().filter(|(_, i)| i.strides[2] != 0) {
-                    input.read(batch, row0 + r, col0, &mut registers[i][..n]);
+                    input.read(self.of.level, batch, row0 + r, col0, &mut registers[i][..n]);
                 }
                 let row = tile.row(r);
                 self.row(row, registers);
@@ -265,8 +275,8 @@ impl Bound<'_> {
 
 fn cast(dtype: DType, x: &[f32], to: &mut [f32]) {
     match dtype {
-        DType::F16 => each(x, to, |x| f16::from_f32(x).to_f32()),
-        DType::BF16 => each(x, to, |x| bf16::from_f32(x).to_f32()),
+        DType::F16 => each(x, to, |x| from_f16(to_f16(x))),
+        DType::BF16 => each(x, to, |x| from_bf16(to_bf16(x))),
         DType::Bool => each(x, to, |x| (x != 0.0) as u8 as f32),
         _ => to.copy_from_slice(x),
     }

@@ -10,7 +10,10 @@ use super::{
 use crate::{
     linalg::{Element, LinalgError, Matrices, MatricesMut, PackedB, Tile, matmul_at, matmul_packed},
     memory::Slice,
-    vmath::Level,
+    vmath::{
+        Level,
+        convert::{narrow_bf16, narrow_f16},
+    },
 };
 use anychip_hal::{
     DType, Error, Result,
@@ -56,6 +59,14 @@ impl MatMul {
         if self.direct { 0 } else { self.shape.iter().product::<usize>() as u64 * 4 }
     }
 
+    /// Multiply-adds, and a few for each operation behind.
+    pub fn work(&self) -> u64 {
+        let [outer, inner, rows, cols] = self.shape.map(|n| n as u64);
+        let k = self.a.shape.last().map_or(0, |&k| k as u64);
+        let each = k.saturating_add(16 * self.epilogue.len() as u64 + 1);
+        [outer, inner, rows, cols].into_iter().fold(each, u64::saturating_mul)
+    }
+
     pub fn run(&self, inputs: &[Slice], out: &Slice, workspace: Option<&Slice>) -> Result<()> {
         let epilogue = self.epilogue.bind(inputs)?;
         let apply = |tile: &mut Tile<'_>| epilogue.on_tile(tile);
@@ -72,7 +83,7 @@ impl MatMul {
         let [_, inner, rows, cols] = self.shape;
         let mut to = MatricesMut::new(data, self.shape, [inner * rows * cols, rows * cols, cols])
             .map_err(|e| linalg_error("matmul", &e))?;
-        let target = Target::new(&self.out, self.shape, out)?;
+        let target = Target::new(self.level, &self.out, self.shape, out)?;
         let carry = |tile: &mut Tile<'_>| {
             epilogue.on_tile(tile);
             target.store(tile);
@@ -139,6 +150,7 @@ fn apart(shape: [usize; 4], strides: [usize; 4]) -> bool {
 
 /// Where results go when the product cannot be written there itself.
 struct Target {
+    level: Level,
     at: *mut u8,
     dtype: DType,
     strides: [usize; 4],
@@ -148,7 +160,7 @@ struct Target {
 unsafe impl Sync for Target {}
 
 impl Target {
-    fn new(spec: &TensorSpec, shape: [usize; 4], out: &Slice) -> Result<Target> {
+    fn new(level: Level, spec: &TensorSpec, shape: [usize; 4], out: &Slice) -> Result<Target> {
         let (_, strides) = four(spec).ok_or_else(|| Error::invalid("matmul on cpu: rank"))?;
         let last: usize = shape.iter().zip(strides).map(|(&n, s)| n.saturating_sub(1) * s).sum();
         let needs = (spec.offset + last + 1) * spec.dtype.size();
@@ -163,7 +175,7 @@ impl Target {
         if !(at as usize).is_multiple_of(spec.dtype.size()) {
             return Err(Error::invalid("matmul on cpu: the output is not aligned to its elements"));
         }
-        Ok(Target { at, dtype: spec.dtype, strides })
+        Ok(Target { level, at, dtype: spec.dtype, strides })
     }
 
     fn store(&self, tile: &mut Tile<'_>) {
@@ -171,7 +183,24 @@ impl Target {
         let [so, si, sr, sc] = self.strides;
         for i in 0..tile.rows {
             let first = outer * so + inner * si + (tile.row0 + i) * sr + tile.col0 * sc;
-            for (c, &x) in tile.row(i).iter().enumerate() {
+            let row = tile.row(i);
+            if sc == 1 && self.dtype != DType::F32 {
+                // SAFETY: the row's places, inside the output (`new`), and this tile's alone.
+                unsafe {
+                    match self.dtype {
+                        DType::F16 => {
+                            let to = std::slice::from_raw_parts_mut((self.at as *mut f16).add(first), row.len());
+                            narrow_f16(self.level, row, to);
+                        }
+                        _ => {
+                            let to = std::slice::from_raw_parts_mut((self.at as *mut bf16).add(first), row.len());
+                            narrow_bf16(self.level, row, to);
+                        }
+                    }
+                }
+                continue;
+            }
+            for (c, &x) in row.iter().enumerate() {
                 let at = first + c * sc;
                 // SAFETY: inside the output (`new`), and this element's place alone.
                 unsafe {

@@ -11,7 +11,7 @@ use super::pack::{Panels, Shared, pack_panel, pack_rows};
 use super::scratch;
 use super::softmax::weigh;
 use super::view::{Element, LinalgError, Matrices, MatricesMut};
-use crate::vmath::Level;
+use crate::{team::Team, vmath::Level};
 use std::ops::Range;
 
 /// Keys in a block: 8 rows of scores are 16 KiB.
@@ -34,7 +34,7 @@ pub struct AttentionOptions {
 ///
 /// `h` must be a multiple of `g`: consecutive heads share keys and values. A mask of −∞ hides a key; a query that sees no
 /// key (all hidden, or t = 0) gives NaN, as the softmax of nothing does in PyTorch, and NaN or +∞ among the scores of a
-/// query give NaN. Uses all of rayon's current pool; the bits do not depend on its size.
+/// query give NaN. Uses the current team's threads; the bits do not depend on their number.
 ///
 /// # Errors
 /// [`LinalgError::Shape`] names the operand that does not fit.
@@ -92,7 +92,7 @@ pub fn attention_at<T: Element>(
         out_strides: out.strides(),
         out: Shared::new(out.as_mut_ptr()),
     };
-    let wanted = (4 * rayon::current_num_threads()).div_ceil(b * h);
+    let wanted = (4 * Team::current().threads()).div_ceil(b * h);
     let queries = s.div_ceil(wanted).clamp(FEWEST_QUERIES, QUERIES).next_multiple_of(MAX_ROWS);
     let parts = s.div_ceil(queries);
     for_each(b * h * parts, b * h * s * t * (d + dv), |index| {

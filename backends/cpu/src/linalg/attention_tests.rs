@@ -151,10 +151,10 @@ fn the_number_of_threads_changes_no_bit() {
     let (h, s, d) = (3, 300, 32);
     let (q, k, v) = (numbers(h * s * d, 1), numbers(h * s * d, 2), numbers(h * s * d, 3));
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let team = crate::Team::new(threads).unwrap();
         let view = |x| Matrices::new(x, [1, h, s, d], [0, s * d, d, 1]).unwrap();
         let mut out = vec![0.0; h * s * d];
-        pool.install(|| {
+        team.install(|| {
             let mut out = MatricesMut::new(&mut out, [1, h, s, d], [0, s * d, d]).unwrap();
             let options = AttentionOptions { scale: 0.2, causal: true };
             attention(&view(&q), &view(&k), &view(&v), None, options, &mut out).unwrap();

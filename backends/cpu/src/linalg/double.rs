@@ -1,10 +1,13 @@
 //! f64 products, by the `gemm` crate: no chip but the CPU is asked for them, and nobody waits for them in inference, so
-//! they have no packed form and no epilogue.
+//! they have no packed form and no epilogue. Cut in stretches of rows for threads; `gemm` itself runs on one.
 
 use super::pack::Shared;
 use super::view::{LinalgError, Matrices, MatricesMut};
+use crate::team::Team;
 use gemm::Parallelism;
-use rayon::prelude::*;
+
+/// Rows of a task. Fixed, so that the bits do not depend on the number of threads.
+const ROWS: usize = 128;
 
 /// out[o, i, m, n] = a[o, i, m, k] · b[o, i, k, n] in f64. Batch dimensions of size 1 repeat; |error| ≤ k·2⁻⁵³·Σ|a·b|;
 /// the bits do not depend on the number of threads.
@@ -28,21 +31,26 @@ pub fn matmul_f64(
     }
     let [so, si, ldc, _] = out.strides();
     let to = Shared::new(out.as_mut_ptr());
-    let one = |index: usize, parallelism: Parallelism| {
+    if out.shape().contains(&0) {
+        return Ok(());
+    }
+    let stretches = m.div_ceil(ROWS);
+    let one = |index: usize| {
+        let (index, row) = (index / stretches, index % stretches * ROWS);
         let at = [index / inner, index % inner, 0, 0];
         let ([_, _, ars, acs], [_, _, brs, bcs]) = (a.strides(), b.strides());
         // SAFETY: the views are in bounds and the output does not overlap itself, by their construction; strides of a
         // slice's elements fit isize.
         unsafe {
             gemm::gemm(
-                m,
+                ROWS.min(m - row),
                 n,
                 k,
-                to.get().wrapping_add(at[0] * so + at[1] * si),
+                to.get().wrapping_add(at[0] * so + at[1] * si + row * ldc),
                 1,
                 ldc as isize,
                 false,
-                a.at(at),
+                a.at([at[0], at[1], row, 0]),
                 acs as isize,
                 ars as isize,
                 b.at(at),
@@ -53,18 +61,10 @@ pub fn matmul_f64(
                 false,
                 false,
                 false,
-                parallelism,
+                Parallelism::None,
             );
         }
     };
-    let count = outer * inner;
-    if out.shape().contains(&0) {
-        return Ok(());
-    }
-    if count >= rayon::current_num_threads() {
-        (0..count).into_par_iter().for_each(|index| one(index, Parallelism::None));
-    } else {
-        (0..count).for_each(|index| one(index, Parallelism::Rayon(0)));
-    }
+    Team::current().each(outer * inner * stretches, one);
     Ok(())
 }

@@ -9,8 +9,7 @@ use super::kernel::{Ahead, Kernel, MAX_ROWS};
 use super::pack::{PackedB, Panels, Shared, k_block, pack_matrix, pack_rows};
 use super::scratch;
 use super::view::{Element, LinalgError, Matrices, MatricesMut, Tile};
-use crate::vmath::Level;
-use rayon::prelude::*;
+use crate::{team::Team, vmath::Level};
 use std::ops::Range;
 
 /// What is done with a block of finished rows while they are in cache: add a bias, apply an activation, add a residual.
@@ -52,8 +51,8 @@ unsafe impl<T: Sync> Sync for Problem<'_, T> {}
 
 /// out[o, i, m, n] = a[o, i, m, k] · b[o, i, k, n], then `epilogue` on the result. Batch dimensions of size 1 repeat.
 /// f16 and bf16 operands are widened exactly; sums are f32, each one chain of multiply-adds in rising k (fused where the
-/// processor can), so |error| ≤ k·ε·Σ|a·b| with ε = 2⁻²⁴, and k = 0 gives zeros. All of rayon's current pool is used; the
-/// bits do not depend on its size.
+/// processor can), so |error| ≤ k·ε·Σ|a·b| with ε = 2⁻²⁴, and k = 0 gives zeros. The current team's threads are used; the
+/// bits do not depend on their number.
 ///
 /// # Errors
 /// [`LinalgError::Shape`] when an operand does not fit the output.
@@ -123,7 +122,7 @@ pub fn matmul_at<A: Element, B: Element>(
     }
     let shared = (so == 0 || outer == 1) && (si == 0 || inner == 1);
     let matrix = k * problem.panels.padded();
-    if !shared && outer * inner >= rayon::current_num_threads() && matrix <= COL_BLOCK * 512 {
+    if !shared && outer * inner >= Team::current().threads() && matrix <= COL_BLOCK * 512 {
         // Many small matrices: a thread packs and multiplies one at a time, all of it in its own L2.
         let one = |index: usize| {
             let (o, i) = (index / inner, index % inner);
@@ -182,7 +181,7 @@ fn fit<'a, A: Element>(
 /// Runs `task` for `0..count`, in parallel when the work is worth it.
 pub(super) fn for_each(count: usize, multiply_adds: usize, task: impl Fn(usize) + Sync + Send) {
     if count > 1 && multiply_adds > SEQUENTIAL {
-        (0..count).into_par_iter().with_max_len(1).for_each(task);
+        Team::current().each(count, task);
     } else {
         (0..count).for_each(task);
     }
@@ -197,7 +196,7 @@ impl<T: Element> Problem<'_, T> {
             return;
         }
         let work = outer * inner * m * self.panels.cols * k;
-        let threads = rayon::current_num_threads();
+        let threads = Team::current().threads();
         // Columns first: a task then holds its B in L2 and sees all rows of A. Then rows, until there are some four tasks
         // for each thread, so that a thread that was held up does not hold up the rest; not below 32 rows, though, for
         // each task loads its block of B anew.

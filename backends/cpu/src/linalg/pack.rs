@@ -4,8 +4,7 @@
 use super::kernel::Kernel;
 use super::scratch::Aligned;
 use super::view::{Element, LinalgError, Matrices};
-use crate::vmath::Level;
-use rayon::prelude::*;
+use crate::{team::Team, vmath::Level};
 
 /// Most steps of k in a block: with it, 8 rows of A (16 KiB) stay in a 32 to 48 KiB L1 while B streams past from L2.
 const K_BLOCK: usize = 512;
@@ -64,11 +63,59 @@ impl Panels {
     }
 }
 
-/// Writes panel rows `p0 .. p0 + k` of one panel: `to[p · width + j]`, zeros from `cols` to `width`.
+/// A function compiled for each level, of which the widest that the processor has is called: conversions then are vectors
+/// there. They are exact, so that all levels give the same bits.
+macro_rules! widest {
+    ($(#[$doc:meta])* $name:ident, $body:ident ($($arg:ident: $ty:ty),*)) => {
+        $(#[$doc])*
+        pub(crate) unsafe fn $name<T: Element>($($arg: $ty),*) {
+            #[cfg(target_arch = "x86_64")]
+            if !T::IS_F32 {
+                #[target_feature(enable = "avx2,fma,f16c")]
+                unsafe fn avx2<T: Element>($($arg: $ty),*) {
+                    // SAFETY: passed on.
+                    unsafe { $body($($arg),*) }
+                }
+                #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+                unsafe fn avx512<T: Element>($($arg: $ty),*) {
+                    // SAFETY: passed on.
+                    unsafe { $body($($arg),*) }
+                }
+                // SAFETY: the level is available; the rest is passed on.
+                match Level::detect() {
+                    Level::Avx512 => return unsafe { avx512($($arg),*) },
+                    Level::Avx2 => return unsafe { avx2($($arg),*) },
+                    Level::Baseline => {}
+                }
+            }
+            // SAFETY: passed on.
+            unsafe { $body($($arg),*) }
+        }
+    };
+}
+
+widest! {
+    /// Writes panel rows `p0 .. p0 + k` of one panel: `to[p · width + j]`, zeros from `cols` to `width`.
+    ///
+    /// # Safety
+    /// `from` is readable at `p·strides.0 + j·strides.1` for `p < k`, `j < cols`; `to` is writable for `k · width` elements.
+    pack_panel, panel_body(to: *mut f32, width: usize, from: *const T, strides: (usize, usize), k: usize, cols: usize)
+}
+
+widest! {
+    /// Copies `rows` × `k` of A so that each row is contiguous and rows are `lda` apart.
+    ///
+    /// # Safety
+    /// `from` is readable at `i·strides.0 + p·strides.1`, `to` writable at `i·lda + p`, for `i < rows`, `p < k`.
+    pack_rows, rows_body(to: *mut f32, lda: usize, from: *const T, strides: (usize, usize), rows: usize, k: usize)
+}
+
+/// [`pack_panel`].
 ///
 /// # Safety
 /// `from` is readable at `p·rs + j·cs` for `p < k`, `j < cols`; `to` is writable for `k · width` elements.
-pub(crate) unsafe fn pack_panel<T: Element>(
+#[inline(always)]
+unsafe fn panel_body<T: Element>(
     to: *mut f32,
     width: usize,
     from: *const T,
@@ -135,11 +182,12 @@ pub(crate) unsafe fn pack_panel<T: Element>(
     }
 }
 
-/// Copies `rows` × `k` of A so that each row is contiguous and rows are `lda` apart.
+/// [`pack_rows`].
 ///
 /// # Safety
 /// `from` is readable at `i·rs + p·cs`, `to` writable at `i·lda + p`, for `i < rows`, `p < k`.
-pub(crate) unsafe fn pack_rows<T: Element>(
+#[inline(always)]
+unsafe fn rows_body<T: Element>(
     to: *mut f32,
     lda: usize,
     from: *const T,
@@ -231,7 +279,7 @@ pub(crate) unsafe fn pack_matrix<T: Element>(
     let parts = k.div_ceil(kc) * groups;
     // 64 Ki elements take some 20 µs: below, waking another thread costs more than it saves.
     if k * panels.cols > 1 << 16 {
-        (0..parts).into_par_iter().for_each(one);
+        Team::current().each(parts, one);
     } else {
         (0..parts).for_each(one);
     }

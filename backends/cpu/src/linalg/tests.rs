@@ -140,9 +140,9 @@ fn the_number_of_threads_changes_no_bit() {
     let (m, n, k) = (300, 500, 700);
     let (a, b) = (numbers(m * k, 9), numbers(k * n, 10));
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let team = crate::Team::new(threads).unwrap();
         let mut out = vec![0.0; m * n];
-        pool.install(|| {
+        team.install(|| {
             let mut out = MatricesMut::row_major(&mut out, m, n).unwrap();
             let a = Matrices::row_major(&a, m, k).unwrap();
             matmul(&a, &Matrices::row_major(&b, k, n).unwrap(), &mut out, None).unwrap();
@@ -200,10 +200,10 @@ fn double_precision_keeps_its_bound_with_any_number_of_threads() {
         let a = Matrices::new(&x, [1, batch, m, k], [0, m * k, 1, m]).unwrap();
         let b = Matrices::row_major(&y, k, n).unwrap();
         let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let team = crate::Team::new(threads).unwrap();
             let mut out = vec![7.0; batch * m * n];
             let mut view = MatricesMut::new(&mut out, [1, batch, m, n], [0, m * n, n]).unwrap();
-            pool.install(|| matmul_f64(&a, &b, &mut view)).unwrap();
+            team.install(|| matmul_f64(&a, &b, &mut view)).unwrap();
             out
         };
         let one = run(1);

@@ -1,6 +1,7 @@
 //! Strided matrices over slices: shapes and strides are checked once, here, so that the inner loops need not.
 //! Knows nothing of arithmetic.
 
+use crate::vmath::convert::{from_bf16, from_f16};
 use half::{bf16, f16};
 use std::fmt;
 
@@ -64,7 +65,7 @@ mod sealed {
 pub trait Element: Copy + Send + Sync + 'static + sealed::Sealed {
     /// Whether the type is f32 itself, so that it may be read in place.
     const IS_F32: bool = false;
-    /// The value as f32.
+    /// The value as f32, without branches.
     fn to_f32(self) -> f32;
 }
 
@@ -79,14 +80,14 @@ impl Element for f32 {
 impl Element for f16 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
-        f16::to_f32(self)
+        from_f16(self)
     }
 }
 
 impl Element for bf16 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
-        bf16::to_f32(self)
+        from_bf16(self)
     }
 }
 

@@ -2,6 +2,7 @@
 //! workgroup never sees another's registers, and reductions within it have a fixed order.
 
 use super::{check::Checker, exec::Machine, program::Program};
+use crate::team::Team;
 use anychip_hal::{Error, Result};
 use std::sync::{
     Mutex,
@@ -41,9 +42,9 @@ const ENOUGH_LANES: usize = 512;
 /// Lane-instructions below which threads cost more than they give (waking one takes about 5 µs).
 const INLINE_WORK: u64 = 1 << 17;
 
-/// Runs a launch on `pool`, or on this thread when it is small. `threads`: of the pool.
-pub(crate) fn run(p: &Program, mut launch: Launch<'_>, pool: &rayon::ThreadPool, check: bool) -> Result<()> {
-    let threads = pool.current_num_threads() as u64;
+/// Runs a launch on `team`, or on this thread alone when it is small.
+pub(crate) fn run(p: &Program, mut launch: Launch<'_>, team: &Team, check: bool) -> Result<()> {
+    let threads = team.threads() as u64;
     launch.along = launch.groups.iter().position(|&g| g > 1).unwrap_or(0);
     let along = launch.along;
     let total: u64 = launch.groups.iter().map(|&g| g as u64).product();
@@ -109,11 +110,7 @@ pub(crate) fn run(p: &Program, mut launch: Launch<'_>, pool: &rayon::ThreadPool,
             }
         }
     };
-    pool.in_place_scope(|s| {
-        for _ in 0..threads.min(blocks.div_ceil(chunk)) {
-            s.spawn(|_| worker());
-        }
-    });
+    team.together(threads.min(blocks.div_ceil(chunk)).saturating_sub(1) as usize, &worker);
     match fault.into_inner().unwrap_or_else(|e| e.into_inner()) {
         Some((_, e)) => Err(e),
         None => Ok(()),

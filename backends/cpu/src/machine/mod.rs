@@ -25,6 +25,7 @@ mod uses;
 pub(crate) use compile::compile;
 pub(crate) use launch::{Bound, Launch, run};
 pub(crate) use program::Program;
+pub(crate) use uses::straight;
 
 /// Lanes of a workgroup.
 pub(crate) const MAX_WORKGROUP: usize = 1024;

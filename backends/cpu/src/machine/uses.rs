@@ -17,6 +17,15 @@ pub(super) fn weight(nodes: &[Node]) -> u64 {
         .fold(0u64, |a, b| a.saturating_add(b))
 }
 
+/// There are no loops: `weight` is what a lane runs at most.
+pub(crate) fn straight(nodes: &[Node]) -> bool {
+    nodes.iter().all(|n| match n {
+        Node::Do(_) | Node::Break | Node::Continue | Node::Return => true,
+        Node::If { then, otherwise, .. } => straight(then) && straight(otherwise),
+        Node::For { .. } | Node::While { .. } => false,
+    })
+}
+
 /// Lanes may leave the block other than by its end.
 pub(super) fn exits(nodes: &[Node]) -> bool {
     nodes.iter().any(|n| match n {

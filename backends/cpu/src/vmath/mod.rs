@@ -2,9 +2,10 @@
 //!
 //! Front door: [`unary`] and [`binary`] give the function of an operation at a level, to be asked once and called on many
 //! blocks; blocks of some 256 elements or more keep the call's cost out of sight. A function's body is written once, for
-//! one element and without branches, in `exp`, `log`, `trig`, `pow` and `round`; the loops here make vectors of it. It must
+//! one element and without branches, in `exp`, `log`, `trig`, `pow` and `round` ([`convert`]: 16-bit floats); the loops here make vectors of it. It must
 //! not know the machine that calls it. Results do not depend on where in a slice an element stands.
 
+pub mod convert;
 mod exp;
 mod level;
 mod log;

@@ -1,6 +1,7 @@
 //! Conversions: float to integer truncates and saturates, NaN gives 0; everything to float rounds to nearest even;
 //! integers wrap. f16 and bf16 convert to and from f32 and f64; other pairs go through f64, which is exact for them.
 
+use crate::vmath::convert::{from_bf16, from_f16, to_bf16, to_f16};
 use half::{bf16, f16};
 
 /// A conversion.
@@ -47,42 +48,6 @@ macro_rules! bits {
 }
 bits!(i8 i16 i32 i64 u8 u16 u32 u64 f32 f64);
 
-/// f32 to the upper half, to nearest even; a NaN stays one. Plain integer arithmetic, so that it vectorises.
-#[inline(always)]
-fn to_bf16(x: f32) -> bf16 {
-    let u = x.to_bits();
-    let rounded = (u.wrapping_add(0x7fff + ((u >> 16) & 1)) >> 16) as u16;
-    bf16::from_bits(if x.is_nan() { (u >> 16) as u16 | 0x40 } else { rounded })
-}
-
-/// Binary16 to f32 by rescaling the bits, so that it vectorises without F16C.
-#[inline(always)]
-fn from_f16(h: f16) -> f32 {
-    let h = h.to_bits() as u32;
-    let sign = (h & 0x8000) << 16;
-    let body = (h & 0x7fff) << 13;
-    // The exponent's bias differs by 112: a multiplication by 2^112 corrects it, subnormals included.
-    let scaled = (f32::from_bits(body) * f32::from_bits((127 + 112) << 23)).to_bits();
-    let special = body | 0x7f80_0000 | if body & 0x007f_ffff != 0 { 0x0040_0000 } else { 0 };
-    f32::from_bits(sign | if h & 0x7c00 == 0x7c00 { special } else { scaled })
-}
-
-/// f32 to binary16, to nearest even, without branches.
-#[inline(always)]
-fn to_f16(x: f32) -> f16 {
-    let u = x.to_bits();
-    let sign = (u >> 16) & 0x8000;
-    let a = u & 0x7fff_ffff;
-    // Normal results: round at bit 13 and rebias; a carry moves into the exponent, up to infinity.
-    let normal = (a.wrapping_add(0xfff + ((a >> 13) & 1)).wrapping_sub(112 << 23)) >> 13;
-    // Subnormal results: adding 0.5 aligns the last kept bit (2⁻²⁴) with f32's own, which rounds to nearest even.
-    let tiny = (f32::from_bits(a) + 0.5).to_bits().wrapping_sub(0x3f00_0000);
-    let finite = if a < 0x3880_0000 { tiny } else { normal };
-    let big = if a > 0x7f80_0000 { 0x7e00 | ((a >> 13) & 0x3ff) } else { 0x7c00 };
-    let out = if a >= 0x4780_0000 { big } else { finite };
-    f16::from_bits((sign | out) as u16)
-}
-
 impl To<f32> for f16 {
     #[inline(always)]
     fn to(self) -> f32 {
@@ -110,8 +75,7 @@ impl To<f16> for f64 {
 impl To<f32> for bf16 {
     #[inline(always)]
     fn to(self) -> f32 {
-        let u = (self.to_bits() as u32) << 16;
-        f32::from_bits(if u & 0x7fff_ffff > 0x7f80_0000 { u | 0x0040_0000 } else { u })
+        from_bf16(self)
     }
 }
 impl To<bf16> for f32 {
