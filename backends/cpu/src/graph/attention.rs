@@ -28,14 +28,14 @@ impl Attention {
             return Err(refuse(graph, "nothing is fused behind attention"));
         }
         let dtype = graph.inputs[0].dtype;
-        if dtype != DType::F32 || out.dtype != DType::F32 || graph.inputs.iter().any(|i| i.dtype != dtype) {
-            return Err(refuse(graph, format!("attention as a whole is for f32, this is {dtype}")));
+        if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
+            return Err(refuse(graph, format!("attention as a whole is for f32, f16 and bf16, this is {dtype}")));
+        }
+        if graph.inputs.iter().chain([out]).any(|i| i.dtype != dtype) {
+            return Err(refuse(graph, "operands and output are not of one type"));
         }
         if graph.inputs.iter().chain([out]).any(|s| s.shape.len() != 4 || four(s).is_none()) {
             return Err(refuse(graph, "operands are not of rank 4"));
-        }
-        if graph.inputs[0].shape[1] != graph.inputs[1].shape[1] {
-            return Err(refuse(graph, "several query heads share a key head"));
         }
         if graph.inputs[1].shape[2] == 0 {
             return Err(refuse(graph, "there are no keys"));
@@ -54,25 +54,32 @@ impl Attention {
     }
 
     pub fn run(&self, inputs: &[Slice], out: &Slice) -> Result<()> {
-        let (q, k, v) = (self.operand(inputs, 0)?, self.operand(inputs, 1)?, self.operand(inputs, 2)?);
-        let mask = match self.operands.len() {
-            4 => Some(self.operand(inputs, 3)?),
-            _ => None,
-        };
-        let (shape, strides) = four(&self.out).ok_or_else(|| Error::invalid("attention on cpu: rank"))?;
-        let data = elements_mut::<f32>(out, self.out.offset)?;
-        let mut out = MatricesMut::new(data, shape, [strides[0], strides[1], strides[2]])
-            .map_err(|e| linalg_error("attention", &e))?;
-        attention_at(self.level, &q, &k, &v, mask.as_ref(), self.options, &mut out)
-            .map_err(|e| linalg_error("attention", &e))
+        match elements(&inputs[0], self.out.dtype, self.operands[0].offset)? {
+            Elements::F32(_) => self.run_as(inputs, out, |e| if let Elements::F32(x) = e { Some(x) } else { None }),
+            Elements::F16(_) => self.run_as(inputs, out, |e| if let Elements::F16(x) = e { Some(x) } else { None }),
+            Elements::BF16(_) => self.run_as(inputs, out, |e| if let Elements::BF16(x) = e { Some(x) } else { None }),
+            Elements::Bool(_) => Err(Error::invalid("attention on cpu: operands are floats")),
+        }
     }
 
-    fn operand<'a>(&self, inputs: &'a [Slice], n: usize) -> Result<Matrices<'a, f32>> {
-        let spec = &self.operands[n];
-        match elements(&inputs[n], spec.dtype, spec.offset)? {
-            Elements::F32(data) => matrices("attention", spec, data),
-            _ => Err(Error::invalid("attention on cpu: operands are f32")),
-        }
+    /// With all operands as elements of one type.
+    fn run_as<T: Element>(&self, inputs: &[Slice], out: &Slice, of: fn(Elements<'_>) -> Option<&[T]>) -> Result<()> {
+        let operand = |n: usize| {
+            let spec = &self.operands[n];
+            let data = of(elements(&inputs[n], spec.dtype, spec.offset)?);
+            matrices(
+                "attention",
+                spec,
+                data.ok_or_else(|| Error::invalid("attention on cpu: operands differ in type"))?,
+            )
+        };
+        let mask = if self.operands.len() == 4 { Some(operand(3)?) } else { None };
+        let (shape, strides) = four(&self.out).ok_or_else(|| Error::invalid("attention on cpu: rank"))?;
+        let failed = |e| linalg_error("attention", &e);
+        let data = elements_mut::<T>(out, self.out.offset)?;
+        let mut to = MatricesMut::new(data, shape, [strides[0], strides[1], strides[2]]).map_err(failed)?;
+        let (q, k, v) = (operand(0)?, operand(1)?, operand(2)?);
+        attention_at(self.level, &q, &k, &v, mask.as_ref(), self.options, &mut to).map_err(failed)
     }
 }
 

@@ -32,7 +32,8 @@ pub struct AttentionOptions {
 
 /// out[b, h, s, dv] = softmax over t of (q[b, h, s, d]·k[b, g, t, d]ᵀ·scale + mask[b|1, h|1, s|1, t|1])·v[b, g, t, dv].
 ///
-/// `h` must be a multiple of `g`: consecutive heads share keys and values. A mask of −∞ hides a key; a query that sees no
+/// `h` must be a multiple of `g`: consecutive heads share keys and values. A mask of −∞ hides a key.
+/// Scores, weights and sums are f32 whatever the operands are; results are rounded once. A query that sees no
 /// key (all hidden, or t = 0) gives NaN, as the softmax of nothing does in PyTorch, and NaN or +∞ among the scores of a
 /// query give NaN. Uses the current team's threads; the bits do not depend on their number.
 ///
@@ -42,9 +43,9 @@ pub fn attention<T: Element>(
     q: &Matrices<'_, T>,
     k: &Matrices<'_, T>,
     v: &Matrices<'_, T>,
-    mask: Option<&Matrices<'_, f32>>,
+    mask: Option<&Matrices<'_, T>>,
     options: AttentionOptions,
-    out: &mut MatricesMut<'_, f32>,
+    out: &mut MatricesMut<'_, T>,
 ) -> Result<(), LinalgError> {
     attention_at(Level::detect(), q, k, v, mask, options, out)
 }
@@ -58,9 +59,9 @@ pub fn attention_at<T: Element>(
     q: &Matrices<'_, T>,
     k: &Matrices<'_, T>,
     v: &Matrices<'_, T>,
-    mask: Option<&Matrices<'_, f32>>,
+    mask: Option<&Matrices<'_, T>>,
     options: AttentionOptions,
-    out: &mut MatricesMut<'_, f32>,
+    out: &mut MatricesMut<'_, T>,
 ) -> Result<(), LinalgError> {
     let [b, h, s, d] = q.shape();
     let [_, g, t, _] = k.shape();
@@ -108,9 +109,9 @@ struct Attention<'a, T> {
     q: Matrices<'a, T>,
     k: Matrices<'a, T>,
     v: Matrices<'a, T>,
-    mask: Option<Matrices<'a, f32>>,
+    mask: Option<Matrices<'a, T>>,
     options: AttentionOptions,
-    out: Shared,
+    out: Shared<T>,
     out_strides: [usize; 4],
 }
 
@@ -263,12 +264,17 @@ impl<T: Element> Attention<'_, T> {
         let Some(mask) = self.mask.as_ref().filter(|_| n > 0) else { return &[] };
         let from = mask.at([at[0], at[1], row, t0]);
         match mask.strides()[3] {
-            // SAFETY: keys `t0..t0 + n` exist in the mask.
-            1 => unsafe { std::slice::from_raw_parts(from, n) },
+            // SAFETY: keys `t0..t0 + n` exist in the mask, and T is f32.
+            1 if T::IS_F32 => unsafe { std::slice::from_raw_parts(from.cast(), n) },
+            1 => {
+                // SAFETY: as above; `copy` has room for a block.
+                unsafe { pack_rows(copy.as_mut_ptr(), KEYS, from, (0, 1), 1, n) };
+                &copy[..n]
+            }
             stride => {
                 for (j, x) in copy[..n].iter_mut().enumerate() {
                     // SAFETY: as above.
-                    *x = unsafe { *from.wrapping_add(j * stride) };
+                    *x = unsafe { *from.wrapping_add(j * stride) }.to_f32();
                 }
                 &copy[..n]
             }
@@ -288,7 +294,7 @@ impl<T: Element> Attention<'_, T> {
                 let to = self.out.get().add(at[0] * so + at[1] * si + row * sr);
                 let to = std::slice::from_raw_parts_mut(to, cols);
                 for (y, x) in to.iter_mut().zip(from) {
-                    *y = x * factor;
+                    *y = T::from_f32(x * factor);
                 }
             }
         }

@@ -184,3 +184,44 @@ fn operands_that_do_not_fit_are_named() {
     assert!(refused([1, 1, 5, 4], [1, 1, 5, 3], None, &mut out).starts_with("out has shape"));
     assert!(refused([1, 1, 5, 4], [1, 1, 5, 4], Some([1, 1, 3, 4]), &mut out).starts_with("mask has shape"));
 }
+
+#[test]
+fn sixteen_bit_operands_give_the_rounded_result_of_their_widened_values() {
+    fn check<T: Element + PartialEq + std::fmt::Debug>() {
+        let (h, g, s, t, d, dv) = (4, 2, 70, 600, 24, 40);
+        let narrow = |n: usize, seed: u64| numbers(n, seed).into_iter().map(T::from_f32).collect::<Vec<T>>();
+        let (q, k, v) = (narrow(h * s * d, 1), narrow(g * t * d, 2), narrow(g * t * dv, 3));
+        let mask = narrow(s * t, 4);
+        let wide = |x: &[T]| x.iter().map(|x| x.to_f32()).collect::<Vec<f32>>();
+        fn views<'a, U: Element>(
+            [q, k, v, mask]: [&'a [U]; 4],
+            [h, g, s, t, d, dv]: [usize; 6],
+            transposed: bool,
+        ) -> [Matrices<'a, U>; 4] {
+            let m = if transposed { [0, 0, 1, s] } else { [0, 0, t, 1] };
+            [
+                Matrices::new(q, [1, h, s, d], [0, d, h * d, 1]).unwrap(),
+                Matrices::new(k, [1, g, t, d], [0, t * d, d, 1]).unwrap(),
+                Matrices::new(v, [1, g, t, dv], [0, dv, g * dv, 1]).unwrap(),
+                Matrices::new(mask, [1, 1, s, t], m).unwrap(),
+            ]
+        }
+        let dims = [h, g, s, t, d, dv];
+        let (q2, k2, v2, mask2) = (wide(&q), wide(&k), wide(&v), wide(&mask));
+        for (level, transposed) in Level::all().flat_map(|l| [(l, false), (l, true)]) {
+            let options = AttentionOptions { scale: 0.3, causal: transposed };
+            let [vq, vk, vv, vm] = views([&q, &k, &v, &mask], dims, transposed);
+            let mut out = vec![T::from_f32(7.0); h * s * dv];
+            let mut to = MatricesMut::new(&mut out, [1, h, s, dv], [0, s * dv, dv]).unwrap();
+            attention_at(level, &vq, &vk, &vv, Some(&vm), options, &mut to).unwrap();
+            let [vq, vk, vv, vm] = views([&q2, &k2, &v2, &mask2], dims, transposed);
+            let mut want = vec![7.0; h * s * dv];
+            let mut to = MatricesMut::new(&mut want, [1, h, s, dv], [0, s * dv, dv]).unwrap();
+            attention_at(level, &vq, &vk, &vv, Some(&vm), options, &mut to).unwrap();
+            let want: Vec<T> = want.into_iter().map(T::from_f32).collect();
+            assert!(out == want, "{level:?}, mask transposed: {transposed}");
+        }
+    }
+    check::<half::f16>();
+    check::<half::bf16>();
+}

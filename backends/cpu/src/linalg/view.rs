@@ -1,7 +1,7 @@
 //! Strided matrices over slices: shapes and strides are checked once, here, so that the inner loops need not.
 //! Knows nothing of arithmetic.
 
-use crate::vmath::convert::{from_bf16, from_f16};
+use crate::vmath::convert::{from_bf16, from_f16, to_bf16, to_f16};
 use half::{bf16, f16};
 use std::fmt;
 
@@ -61,12 +61,14 @@ mod sealed {
     impl Sealed for half::bf16 {}
 }
 
-/// An element that converts to f32 without loss: f32, f16, bf16.
+/// An element that converts to f32 without loss, and from it with rounding: f32, f16, bf16.
 pub trait Element: Copy + Send + Sync + 'static + sealed::Sealed {
     /// Whether the type is f32 itself, so that it may be read in place.
     const IS_F32: bool = false;
     /// The value as f32, without branches.
     fn to_f32(self) -> f32;
+    /// Rounded to nearest even, without branches.
+    fn from_f32(x: f32) -> Self;
 }
 
 impl Element for f32 {
@@ -75,6 +77,10 @@ impl Element for f32 {
     fn to_f32(self) -> f32 {
         self
     }
+    #[inline(always)]
+    fn from_f32(x: f32) -> f32 {
+        x
+    }
 }
 
 impl Element for f16 {
@@ -82,12 +88,20 @@ impl Element for f16 {
     fn to_f32(self) -> f32 {
         from_f16(self)
     }
+    #[inline(always)]
+    fn from_f32(x: f32) -> f16 {
+        to_f16(x)
+    }
 }
 
 impl Element for bf16 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
         from_bf16(self)
+    }
+    #[inline(always)]
+    fn from_f32(x: f32) -> bf16 {
+        to_bf16(x)
     }
 }
 
