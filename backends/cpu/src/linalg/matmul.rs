@@ -6,7 +6,7 @@
 //! the bits of the result are the same for any number of threads.
 
 use super::kernel::{Ahead, Kernel, MAX_ROWS};
-use super::pack::{PackedB, Panels, Shared, k_block, pack_matrix, pack_rows};
+use super::pack::{PackedB, Panels, Shared, k_block, pack_matrix, pack_panel, pack_rows};
 use super::scratch;
 use super::view::{Element, LinalgError, Matrices, MatricesMut, Tile};
 use crate::{team::Team, vmath::Level};
@@ -22,8 +22,10 @@ const COL_BLOCK: usize = 384;
 const PACK_AT_ONCE: usize = 8 << 20;
 /// Multiply-adds below which waking other threads costs more than it saves (about 10 µs on one core).
 const SEQUENTIAL: usize = 1 << 20;
-/// Rows of A up to which an unpacked row-major B is read in place: packing it would cost more than it saves.
+/// Rows of A up to which B is not packed as a whole: writing it out and reading it again would cost more than it saves.
 const UNPACKED_ROWS: usize = 16;
+/// Steps of k of a panel of B that few rows meet: 128 × 48 f32 are 24 KiB, half of L1.
+const FEW_STEPS: usize = 128;
 
 /// Where a task finds its B.
 #[derive(Clone, Copy)]
@@ -33,6 +35,9 @@ enum Rhs {
     /// Row-major f32 with this row stride.
     Rows(*const f32, usize),
 }
+
+/// Writes some steps of a panel of B, widened and in rows: of `(batch, (col0, width, cols), (p0, steps))`.
+type Fetch<'a> = &'a (dyn Fn([usize; 2], (usize, usize, usize), (usize, usize), *mut f32) + Sync);
 
 /// One C = A·B without its batch: what all tasks of a call share.
 struct Problem<'a, T> {
@@ -118,6 +123,14 @@ pub fn matmul_at<A: Element, B: Element>(
     if B::IS_F32 && cs == 1 && m <= UNPACKED_ROWS {
         let b = &b;
         problem.run([0..outer, 0..inner], &move |[o, i]| Rhs::Rows(b.at([o, i, 0, 0]).cast(), rs));
+        return Ok(());
+    }
+    if m <= UNPACKED_ROWS {
+        let b = &b;
+        problem.few_rows(&|[o, i], (col0, width, cols), (p0, steps), to| {
+            // SAFETY: the view is in bounds by construction; `to` has room for `steps` rows of `width`.
+            unsafe { pack_panel(to, width, b.at([o, i, p0, col0]), (rs, cs), steps, cols) }
+        });
         return Ok(());
     }
     let shared = (so == 0 || outer == 1) && (si == 0 || inner == 1);
@@ -228,6 +241,81 @@ impl<T: Element> Problem<'_, T> {
         });
     }
 
+    /// Few rows of A, and a B that cannot be read where it lies: a piece of a panel at a time is laid out in L1 and used there,
+    /// so that memory is read once and nothing is written but the result.
+    fn few_rows(&self, fetch: Fetch<'_>) {
+        let ([outer, inner, m, k], [_, _, rs, cs]) = (self.a.shape(), self.a.strides());
+        let kernel = self.kernel;
+        if m == 0 || self.panels.cols == 0 || outer * inner == 0 {
+            return;
+        }
+        let wanted = (4 * Team::current().threads()).div_ceil(outer * inner);
+        let col_tasks = self.panels.count.min(wanted);
+        let in_place = T::IS_F32 && cs == 1;
+        let lda = k + 16;
+        let a_len = if in_place { 0 } else { (m * lda).next_multiple_of(16) };
+        // Reading B costs more than the arithmetic.
+        let work = (outer * inner * self.panels.cols * k).saturating_mul(8.max(m));
+        for_each(outer * inner * col_tasks, work, |task| {
+            let (matrix, col) = (task / col_tasks, task % col_tasks);
+            let batch = [matrix / inner, matrix % inner];
+            let panels = col * self.panels.count / col_tasks..(col + 1) * self.panels.count / col_tasks;
+            let [so, si, ldc, _] = self.out_strides;
+            let out = self.out.get().wrapping_add(batch[0] * so + batch[1] * si + self.col0);
+            scratch::with(a_len + FEW_STEPS * kernel.cols(), |buffer| {
+                let mut edge = [0.0f32; MAX_ROWS * 64];
+                let from = self.a.at([batch[0], batch[1], 0, 0]);
+                let (a, lda) = if in_place {
+                    (from.cast::<f32>(), rs)
+                } else {
+                    // SAFETY: all of the matrix A; the scratch holds m rows of lda elements.
+                    unsafe { pack_rows(buffer.as_mut_ptr(), lda, from, (rs, cs), m, k) };
+                    (buffer.as_ptr(), lda)
+                };
+                let b = buffer.as_mut_ptr().wrapping_add(a_len);
+                for j in panels.clone() {
+                    let (col0, vectors, cols) = self.panels.panel(j);
+                    let width = vectors * kernel.lanes;
+                    for p0 in (0..k.max(1)).step_by(FEW_STEPS) {
+                        let steps = FEW_STEPS.min(k - p0);
+                        fetch(batch, (col0, width, cols), (p0, steps), b);
+                        for row in (0..m).step_by(kernel.rows) {
+                            let n_rows = kernel.rows.min(m - row);
+                            let a = (a.wrapping_add(row * lda + p0), lda);
+                            let c = (out.wrapping_add(row * ldc + col0), ldc);
+                            let (b, ahead) = ((b.cast_const(), width), [a.0.cast(); 2]);
+                            // SAFETY: A as said; B was just laid out; C's rows and columns are this task's own.
+                            unsafe {
+                                if cols == width {
+                                    kernel.tile((n_rows, vectors), steps, a, b, c, p0 > 0, ahead);
+                                } else {
+                                    let e = (edge.as_mut_ptr(), width);
+                                    copy_rows((c.0, ldc), e, n_rows, if p0 > 0 { cols } else { 0 });
+                                    kernel.tile((n_rows, vectors), steps, a, b, e, p0 > 0, ahead);
+                                    copy_rows((edge.as_ptr(), width), c, n_rows, cols);
+                                }
+                            }
+                        }
+                    }
+                }
+                for row in (0..m).step_by(kernel.rows) {
+                    self.finish(batch, row..m.min(row + kernel.rows), &panels);
+                }
+            });
+        });
+    }
+
+    /// The epilogue on finished rows of some panels.
+    fn finish(&self, batch: [usize; 2], rows: Range<usize>, panels: &Range<usize>) {
+        let Some(epilogue) = self.epilogue else { return };
+        let [so, si, ldc, _] = self.out_strides;
+        let (first, end) = (self.panels.col0(panels.start), self.panels.col0(panels.end));
+        let at = self.out.get().wrapping_add(batch[0] * so + batch[1] * si + rows.start * ldc + self.col0 + first);
+        // SAFETY: these rows and columns are the caller's own, and finished.
+        let mut tile = unsafe { Tile::new(batch, (rows.start, self.col0 + first), (rows.len(), end - first), at, ldc) };
+        epilogue(&mut tile);
+    }
+
     /// One task: rows × panels of one matrix, all of k, and the epilogue.
     fn block(&self, batch: [usize; 2], rows: Range<usize>, panels: Range<usize>, rhs: Rhs) {
         let [_, _, _, k] = self.a.shape();
@@ -276,19 +364,8 @@ impl<T: Element> Problem<'_, T> {
                             }
                         }
                     }
-                    if let (true, Some(epilogue)) = (last, self.epilogue) {
-                        let (first, end) = (self.panels.col0(panels.start), self.panels.col0(panels.end));
-                        // SAFETY: these rows and columns are this task's own, and finished.
-                        let mut tile = unsafe {
-                            Tile::new(
-                                batch,
-                                (row, self.col0 + first),
-                                (n_rows, end - first),
-                                out.wrapping_add(row * ldc + first),
-                                ldc,
-                            )
-                        };
-                        epilogue(&mut tile);
+                    if last {
+                        self.finish(batch, row..row + n_rows, &panels);
                     }
                 }
             }
@@ -352,7 +429,7 @@ impl<T: Element> Problem<'_, T> {
             match rhs {
                 Rhs::Packed(_) => self.kernel.tile((rows, vectors), steps, a, b, c, accumulate, ahead),
                 Rhs::Rows(..) => scratch::with(steps * c.1, |copy| {
-                    super::pack::pack_panel(copy.as_mut_ptr(), c.1, b.0, (b.1, 1), steps, cols);
+                    pack_panel(copy.as_mut_ptr(), c.1, b.0, (b.1, 1), steps, cols);
                     self.kernel.tile((rows, vectors), steps, a, (copy.as_ptr(), c.1), c, accumulate, ahead);
                 }),
             }

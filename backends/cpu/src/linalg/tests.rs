@@ -223,3 +223,35 @@ fn double_precision_keeps_its_bound_with_any_number_of_threads() {
     let mut y = [0.0; 6];
     assert!(matmul_f64(&a, &a, &mut MatricesMut::row_major(&mut y, 2, 3).unwrap()).is_err());
 }
+
+#[test]
+fn few_rows_have_the_bits_of_many() {
+    let (m, n, k) = (40, 131, 300);
+    let (a, b) = (numbers(m * k, 21), numbers(n * k, 22));
+    let narrow = |x: &[f32]| x.iter().map(|&x| f16::from_f32(x)).collect::<Vec<f16>>();
+    let (ah, bh) = (narrow(&a), narrow(&b));
+    fn product<A: Element, B: Element>(level: Level, a: &Matrices<'_, A>, b: &Matrices<'_, B>) -> Vec<f32> {
+        let (m, n) = (a.shape()[2], b.shape()[3]);
+        let mut out = vec![7.0; m * n];
+        let double: crate::linalg::Epilogue<'_> = &|tile: &mut Tile<'_>| {
+            for r in 0..tile.rows {
+                tile.row(r).iter_mut().for_each(|x| *x *= 2.0);
+            }
+        };
+        matmul_at(level, a, b, &mut MatricesMut::row_major(&mut out, m, n).unwrap(), Some(double)).unwrap();
+        out
+    }
+    let same = |x: &[f32], y: &[f32]| x.iter().zip(y).all(|(x, y)| x.to_bits() == y.to_bits());
+    for level in Level::all() {
+        // B as a weight lies: [n, k].
+        let (vb, vbh) = (Matrices::row_major(&b, n, k).unwrap().t(), Matrices::row_major(&bh, n, k).unwrap().t());
+        let many = product(level, &Matrices::row_major(&a, m, k).unwrap(), &vb);
+        let many_h = product(level, &Matrices::row_major(&ah, m, k).unwrap(), &vbh);
+        for rows in [1, 2, 8, 9, 16] {
+            let few = product(level, &Matrices::row_major(&a, rows, k).unwrap(), &vb);
+            assert!(same(&few, &many), "{rows} rows at {level:?}");
+            let few = product(level, &Matrices::row_major(&ah, rows, k).unwrap(), &vbh);
+            assert!(same(&few, &many_h), "{rows} rows of f16 at {level:?}");
+        }
+    }
+}
