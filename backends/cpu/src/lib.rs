@@ -15,5 +15,5 @@ mod team;
 pub mod vmath;
 
 pub use driver::CpuDriver;
-pub use team::Team;
 pub use machine::check::{DIVERGENT, OUT_OF_BOUNDS, RACE, UNWRITTEN};
+pub use team::Team;

@@ -193,9 +193,7 @@ impl Drop for End<'_> {
     fn drop(&mut self) {
         let shared = self.0;
         let mut now = shared.seats.load(SeqCst);
-        while let Err(other) =
-            shared.seats.compare_exchange_weak(now, now - open(now) * ONE_SEAT, SeqCst, SeqCst)
-        {
+        while let Err(other) = shared.seats.compare_exchange_weak(now, now - open(now) * ONE_SEAT, SeqCst, SeqCst) {
             now = other;
         }
         let busy = || at_work(shared.seats.load(SeqCst)) > 0;

@@ -38,6 +38,18 @@ enum Step {
     Full(f32),
 }
 
+impl Step {
+    fn reads_product(&self) -> bool {
+        let product = |f: &From| matches!(f, From::Product);
+        match self {
+            Step::Unary(_, x) | Step::Cast(_, x) => product(x),
+            Step::Binary(_, _, x, y) | Step::Compare(_, x, y) => product(x) || product(y),
+            Step::Where(c, x, y) => product(c) || product(x) || product(y),
+            Step::Full(_) => false,
+        }
+    }
+}
+
 /// The operations behind a product.
 pub(super) struct Epilogue {
     level: Level,
@@ -171,6 +183,19 @@ impl<'a> Input<'a> {
         Ok(Input { data, strides })
     }
 
+    /// `n` columns of a row from `col` on, where they lie as f32 one after the other.
+    #[inline(always)]
+    fn in_place(&self, batch: [usize; 2], row: usize, col: usize, n: usize) -> Option<&[f32]> {
+        let [so, si, sr, sc] = self.strides;
+        match self.data {
+            Elements::F32(d) if sc == 1 => {
+                let at = batch[0] * so + batch[1] * si + row * sr + col;
+                Some(&d[at..at + n])
+            }
+            _ => None,
+        }
+    }
+
     /// Columns `col ..` of a row as f32.
     fn read(&self, level: Level, batch: [usize; 2], row: usize, col: usize, to: &mut [f32]) {
         let [so, si, sr, sc] = self.strides;
@@ -184,7 +209,6 @@ impl<'a> Input<'a> {
             }
         }
         match self.data {
-            Elements::F32(d) if sc == 1 => to.copy_from_slice(&d[at..at + to.len()]),
             Elements::F32(d) => copy(d, at, sc, to, |x| x),
             Elements::F16(d) if sc == 1 => widen_f16(level, &d[at..at + to.len()], to),
             Elements::BF16(d) if sc == 1 => widen_bf16(level, &d[at..at + to.len()], to),
@@ -228,29 +252,77 @@ impl Bound<'_> {
                     r.resize(n, 0.0);
                 }
             }
-            // An input that is the same for all rows is read once.
-            for (i, input) in self.inputs.iter().enumerate().filter(|(_, i)| i.strides[2] == 0) {
+            // An input that is the same for all rows is read once; one that lies there as it is used is not copied at all.
+            let copied = |same: bool| {
+                let inputs = self.inputs.iter().enumerate();
+                inputs.filter(move |(_, i)| i.in_place([0; 2], 0, 0, 0).is_none() && (i.strides[2] == 0) == same)
+            };
+            for (i, input) in copied(true) {
                 input.read(self.of.level, batch, row0, col0, &mut registers[i][..n]);
             }
+            let apply = self.compiled();
             for r in 0..tile.rows {
-                for (i, input) in self.inputs.iter().enumerate().filter(|(_, i)| i.strides[2] != 0) {
+                for (i, input) in copied(false) {
                     input.read(self.of.level, batch, row0 + r, col0, &mut registers[i][..n]);
                 }
-                let row = tile.row(r);
-                self.row(row, registers);
+                apply(self, (batch, row0 + r, col0), tile.row(r), registers);
             }
         });
     }
 
-    fn row(&self, row: &mut [f32], registers: &mut [Vec<f32>]) {
+    /// [`Bound::row`], compiled for the level.
+    fn compiled(&self) -> RowFn {
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx2,fma,f16c")]
+            fn avx2(of: &Bound<'_>, place: Place, row: &mut [f32], registers: &mut [Vec<f32>]) {
+                of.row(place, row, registers)
+            }
+            #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+            fn avx512(of: &Bound<'_>, place: Place, row: &mut [f32], registers: &mut [Vec<f32>]) {
+                of.row(place, row, registers)
+            }
+            match self.of.level {
+                // SAFETY: the level is available.
+                Level::Avx512 if self.of.level.available() => return |b, p, x, r| unsafe { avx512(b, p, x, r) },
+                // SAFETY: the level is available.
+                Level::Avx2 if self.of.level.available() => return |b, p, x, r| unsafe { avx2(b, p, x, r) },
+                _ => {}
+            }
+        }
+        |b, p, x, r| b.row(p, x, r)
+    }
+
+    /// One row of a tile. The last operation writes where the result belongs.
+    #[inline(always)]
+    fn row(&self, (batch, row_index, col): Place, row: &mut [f32], registers: &mut [Vec<f32>]) {
         let n = row.len();
-        let inputs = self.inputs.len();
+        let (inputs, steps) = (self.inputs.len(), self.of.steps.len());
         for (i, step) in self.of.steps.iter().enumerate() {
             let (before, rest) = registers.split_at_mut(inputs + i);
-            let to = &mut rest[0][..n];
+            let input = |i: usize| self.inputs[i].in_place(batch, row_index, col, n).unwrap_or(&before[i][..n]);
+            let last = i + 1 == steps && matches!(self.of.result, From::Register(r) if r == i);
+            // A bias or a residual added last, which most epilogues are: in place.
+            let added = match step {
+                Step::Binary(BinaryOp::Add, _, From::Product, y) | Step::Binary(BinaryOp::Add, _, y, From::Product) => {
+                    y
+                }
+                _ => &From::Product,
+            };
+            let added = match *added {
+                From::Input(y) if last => Some(input(y)),
+                From::Register(y) if last => Some(&before[inputs + y][..n]),
+                _ => None,
+            };
+            if let Some(added) = added {
+                row.iter_mut().zip(added).for_each(|(x, &y)| *x += y);
+                return;
+            }
+            let here = last && !step.reads_product();
+            let (to, product): (&mut [f32], &[f32]) = if here { (&mut *row, &[]) } else { (&mut rest[0][..n], &*row) };
             let at = |f: From| match f {
-                From::Product => &row[..],
-                From::Input(i) => &before[i][..n],
+                From::Product => product,
+                From::Input(i) => input(i),
                 From::Register(i) => &before[inputs + i][..n],
             };
             match step {
@@ -264,15 +336,26 @@ impl Bound<'_> {
                 Step::Cast(dtype, x) => cast(*dtype, at(*x), to),
                 Step::Full(x) => to.fill(*x),
             }
+            if here {
+                return;
+            }
         }
         match self.of.result {
             From::Product => {}
-            From::Input(i) => row.copy_from_slice(&registers[i][..n]),
+            From::Input(i) => match self.inputs[i].in_place(batch, row_index, col, n) {
+                Some(x) => row.copy_from_slice(x),
+                None => row.copy_from_slice(&registers[i][..n]),
+            },
             From::Register(i) => row.copy_from_slice(&registers[inputs + i][..n]),
         }
     }
 }
 
+/// A row's matrix, its number, and the first column of the segment.
+type Place = ([usize; 2], usize, usize);
+type RowFn = fn(&Bound<'_>, Place, &mut [f32], &mut [Vec<f32>]);
+
+#[inline(always)]
 fn cast(dtype: DType, x: &[f32], to: &mut [f32]) {
     match dtype {
         DType::F16 => each(x, to, |x| from_f16(to_f16(x))),
@@ -287,6 +370,7 @@ fn each(x: &[f32], to: &mut [f32], f: impl Fn(f32) -> f32) {
     to.iter_mut().zip(x).for_each(|(t, &x)| *t = f(x));
 }
 
+#[inline(always)]
 fn unary(op: UnaryOp, level: Level, x: &[f32], to: &mut [f32]) {
     use vmath::Unary as V;
     let v = |op: V, to: &mut [f32]| vmath::unary(op, level)(x, to);
@@ -359,6 +443,7 @@ fn unary(op: UnaryOp, level: Level, x: &[f32], to: &mut [f32]) {
     }
 }
 
+#[inline(always)]
 fn binary(op: BinaryOp, dtype: DType, level: Level, x: &[f32], y: &[f32], to: &mut [f32]) {
     #[inline(always)]
     fn pairs(x: &[f32], y: &[f32], to: &mut [f32], f: impl Fn(f32, f32) -> f32) {
@@ -383,6 +468,7 @@ fn binary(op: BinaryOp, dtype: DType, level: Level, x: &[f32], y: &[f32], to: &m
     }
 }
 
+#[inline(always)]
 fn compare(op: CmpOp, x: &[f32], y: &[f32], to: &mut [f32]) {
     #[inline(always)]
     fn pairs(x: &[f32], y: &[f32], to: &mut [f32], f: impl Fn(f32, f32) -> bool) {
