@@ -184,20 +184,28 @@ macro_rules! table {
     };
 }
 
-unsafe fn baseline<const R: usize, const N: usize>(
-    k: usize,
-    a: *const f32,
-    lda: usize,
-    b: *const f32,
-    ldb: usize,
-    c: *mut f32,
-    ldc: usize,
-    accumulate: bool,
-    ahead: Ahead,
-) {
-    // SAFETY: passed on.
-    unsafe { tile::<Four, R, N>(k, a, lda, b, ldb, c, ldc, accumulate, ahead) }
+/// The tile function of a level, for its vectors and with its instructions.
+macro_rules! level {
+    ($(#[$features:meta])* $name:ident: $vector:ty) => {
+        $(#[$features])*
+        unsafe fn $name<const R: usize, const N: usize>(
+            k: usize,
+            a: *const f32,
+            lda: usize,
+            b: *const f32,
+            ldb: usize,
+            c: *mut f32,
+            ldc: usize,
+            accumulate: bool,
+            ahead: Ahead,
+        ) {
+            // SAFETY: passed on.
+            unsafe { tile::<$vector, R, N>(k, a, lda, b, ldb, c, ldc, accumulate, ahead) }
+        }
+    };
 }
+
+level!(baseline: Four);
 
 static BASELINE: Kernel = Kernel { lanes: 4, rows: 4, vectors: 3, tiles: table!(baseline: 1 2 3 4 4 4 4 4) };
 
@@ -251,37 +259,8 @@ mod x86 {
     vector!(__m256, 8, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps);
     vector!(__m512, 16, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps);
 
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn avx2<const R: usize, const N: usize>(
-        k: usize,
-        a: *const f32,
-        lda: usize,
-        b: *const f32,
-        ldb: usize,
-        c: *mut f32,
-        ldc: usize,
-        accumulate: bool,
-        ahead: Ahead,
-    ) {
-        // SAFETY: passed on.
-        unsafe { tile::<__m256, R, N>(k, a, lda, b, ldb, c, ldc, accumulate, ahead) }
-    }
-
-    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn avx512<const R: usize, const N: usize>(
-        k: usize,
-        a: *const f32,
-        lda: usize,
-        b: *const f32,
-        ldb: usize,
-        c: *mut f32,
-        ldc: usize,
-        accumulate: bool,
-        ahead: Ahead,
-    ) {
-        // SAFETY: passed on.
-        unsafe { tile::<__m512, R, N>(k, a, lda, b, ldb, c, ldc, accumulate, ahead) }
-    }
+    level!(#[target_feature(enable = "avx2,fma")] avx2: __m256);
+    level!(#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")] avx512: __m512);
 
     pub(super) static AVX2: Kernel = Kernel { lanes: 8, rows: 4, vectors: 3, tiles: table!(avx2: 1 2 3 4 4 4 4 4) };
     pub(super) static AVX512: Kernel =
