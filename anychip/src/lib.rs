@@ -40,7 +40,7 @@ pub use anychip_hal::{DType, Error, Result};
 pub use device::{Device, register};
 pub use element::Element;
 pub use launch::Launch;
-pub use program::Program;
+pub use program::{MemoryPlan, Program};
 pub use safetensors::{SafeTensors, save};
 pub use tensor::{
     Generator, Tensor,
@@ -59,5 +59,7 @@ pub mod lang {
 
 /// The contract below: what a vendor implements, what a kernel is made of.
 pub use anychip_hal as hal;
+/// Schedules of kernels as data, and the tuner that measures them; what `anychip tune` does.
+pub use anychip_kernels::{schedule, tune};
 /// 16-bit floats on the host.
 pub use half::{bf16, f16};

@@ -2,6 +2,7 @@
 
 use crate::{Device, Tensor};
 use anychip_hal::{DType, Error, Result};
+pub use anychip_kernels::plan::memory::MemoryPlan;
 use anychip_kernels::{Host, Node};
 use std::time::Duration;
 
@@ -69,7 +70,26 @@ impl Program {
         Ok((outputs.into_iter().map(|n| Tensor::from_node(n, &self.device)).collect(), time))
     }
 
-    /// What a run does: a line per launch, what was fused, memory.
+    /// What a run takes in memory: its values in between share buffers, and [`peak`](MemoryPlan::peak) is what those take.
+    /// ```
+    /// # use anychip::{DType, Device, Program, Tensor};
+    /// # let device = Device::open("cpu")?;
+    /// let x = Tensor::zeros((64, 64), DType::F32, &device)?;
+    /// let w = Tensor::ones((64, 64), DType::F32, &device)?;
+    /// // Eight products after one another need two buffers between them, in turn.
+    /// let deep = Program::new(&device, &[x], |x| {
+    ///     Ok(vec![(0..8).try_fold(x[0].clone(), |y, _| y.matmul(&w))?])
+    /// })?;
+    /// assert_eq!(deep.memory().peak, 2 * 64 * 64 * 4);
+    /// assert_eq!(deep.memory().naive, 7 * 64 * 64 * 4);
+    /// # Ok::<(), anychip::Error>(())
+    /// ```
+    pub fn memory(&self) -> MemoryPlan {
+        self.program.memory()
+    }
+
+    /// What a run does: per launch what was fused, the schedule, where it came from and why, what moves and what it should
+    /// take by the device's roofline; then memory and what fell back.
     pub fn explain(&self) -> String {
         self.program.explain()
     }

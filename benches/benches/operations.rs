@@ -1,7 +1,7 @@
 //! Medians with their spread, per device: `cargo bench -p anychip-benches`.
 
 use anychip::Device;
-use anychip_benches::work;
+use anychip_benches::{small::SmallAdd, work};
 use criterion::{Criterion, Throughput};
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ fn main() {
             }
             group.bench_function(w.name, |b| b.iter(|| w.run(&device).expect("it runs")));
         }
+        group.throughput(Throughput::Elements(1));
+        let small = SmallAdd::new(&device).expect("the operands are made");
+        group.bench_function("eager add of 1000", |b| b.iter(|| small.finish().expect("it runs")));
         group.finish();
     }
     c.final_summary();

@@ -1,5 +1,7 @@
 //! The work of the benches: one place for shapes and inputs, so that every program here measures the same.
 
+pub mod small;
+
 use anychip::{DType, Device, Program, Result, Tensor};
 
 /// Numbers in −0.5..0.5 that differ from seed to seed.

@@ -1,11 +1,11 @@
 //! Our operations beside OpenBLAS in one process and one run: every round times both in turn, so that a machine whose speed
 //! drifts moves both. Prints a JSON line per measurement.
 //!
-//! `beside matmul`, `beside ops`, `beside minilm MODEL_FOLDER`, `beside first-matmul`; a device after it (`cpu`,
+//! `beside matmul`, `beside ops`, `beside small`, `beside minilm MODEL_FOLDER`, `beside first-matmul`; a device after it (`cpu`,
 //! `opencl:0`) limits it to that one; `EXPLAIN=1` prints MiniLM's plan. `scripts/bench` runs all of it beside the peers that have programs of their own.
 
 use anychip::{Device, Error, Result, Tensor};
-use anychip_benches::{matmul, minilm_ids, values, work};
+use anychip_benches::{matmul, minilm_ids, small::SmallAdd, values, work};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -118,6 +118,16 @@ fn run() -> Result<()> {
                 }
             }
         }
+        Some("small") => {
+            for device in devices(arg(1))? {
+                let [done, row] = SmallAdd::new(&device)?.time(3.0)?;
+                for (op, (median, min)) in
+                    [("eager add of 1000, each done", done), ("eager add of 1000, in a row", row)]
+                {
+                    println!("{}", json!({"op": op, "device": device.id(), "us": median, "us_min": min}));
+                }
+            }
+        }
         Some("minilm") => {
             let folder = arg(1).ok_or_else(|| Error::invalid("minilm: the model's folder is missing"))?;
             for device in devices(arg(2))? {
@@ -141,7 +151,7 @@ fn run() -> Result<()> {
         }
         _ => {
             return Err(Error::invalid(
-                "usage: beside matmul [DEVICE] | ops [DEVICE] | minilm FOLDER [DEVICE] | first-matmul [DEVICE]",
+                "usage: beside matmul [DEVICE] | ops [DEVICE] | small [DEVICE] | minilm FOLDER [DEVICE] | first-matmul [DEVICE]",
             ));
         }
     }

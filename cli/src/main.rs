@@ -2,6 +2,7 @@
 
 mod bench;
 mod devices;
+mod tune;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use std::{io::Write, process::ExitCode};
@@ -24,6 +25,8 @@ enum Command {
     },
     /// Time of one operation on one device: medians over changing inputs
     Bench(bench::Args),
+    /// Measures kernel schedules on a device and keeps the fastest that compute the same
+    Tune(tune::Args),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Devices { format } => devices::run(format),
         Command::Bench(args) => bench::run(&args),
+        Command::Tune(args) => tune::run(&args),
     };
     match done.and_then(|text| print(&text)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,7 +14,7 @@ use anychip_hal::{
     op::Op,
 };
 use infer::{check_rank, infer};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
 use std::{
     hash::{Hash, Hasher},
     ops::Deref,
@@ -137,8 +137,8 @@ impl Placed {
 /// What is known of a node's value.
 #[derive(Default)]
 pub(crate) struct State {
-    /// How to compute it; gone once it is realised.
-    pub source: Option<Source>,
+    /// The operands of a pending node; gone once it is realised.
+    pub inputs: Option<Vec<Node>>,
     /// Its bytes on the host: leaves, and checkpoints.
     pub host: Option<Host>,
     /// Copies on devices.
@@ -152,7 +152,8 @@ pub(crate) struct Inner {
     /// Set by [`Node::constant`]: the value is a weight.
     constant: bool,
     state: Mutex<State>,
-    key: Option<Key>,
+    /// What it does to which nodes; `None` for a leaf.
+    made: Option<Made>,
 }
 
 /// A value that may not be computed yet. Cheap to clone.
@@ -165,38 +166,92 @@ impl std::fmt::Debug for Node {
     }
 }
 
-/// Identity of a pending node: what it does to which nodes.
-#[derive(PartialEq, Eq, Clone)]
-struct Key {
-    what: String,
-    inputs: Vec<u64>,
+/// What a node does.
+#[derive(Debug, Clone, PartialEq)]
+enum What {
+    Op(Op),
+    View(View),
 }
 
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, h: &mut H) {
-        self.what.hash(h);
-        self.inputs.hash(h);
+/// Identity of a node that is no leaf: what it does to which nodes. It stays when the node is realised, so that the same work
+/// asked for again is found done.
+struct Made {
+    what: What,
+    /// Ids of the operands, which are never given out twice.
+    inputs: Ids,
+    hash: u64,
+}
+
+impl Inner {
+    fn is(&self, what: &What, inputs: &Ids, shape: &[usize], dtype: DType) -> bool {
+        let made = self.made.as_ref();
+        made.is_some_and(|m| m.what == *what && m.inputs == *inputs) && self.shape == shape && self.dtype == dtype
     }
 }
 
+/// A few ids without an allocation.
+#[derive(PartialEq, Eq)]
+enum Ids {
+    Few([u64; 3]),
+    Many(Box<[u64]>),
+}
+
+impl Ids {
+    fn of(nodes: &[Node]) -> Ids {
+        match nodes.len() {
+            // No id is 0.
+            0..=3 => Ids::Few(std::array::from_fn(|i| nodes.get(i).map_or(0, Node::id))),
+            _ => Ids::Many(nodes.iter().map(Node::id).collect()),
+        }
+    }
+}
+
+/// What an operation's hash is made of: enough to tell most apart, equality does the rest. Written out because operations
+/// hold floats, and because this lies on the way of every tensor operation.
+pub(crate) fn hash_op(op: &Op, h: &mut impl Hasher) {
+    std::mem::discriminant(op).hash(h);
+    match op {
+        Op::Unary(u) => u.hash(h),
+        Op::Binary(b) => b.hash(h),
+        Op::Compare(c) => c.hash(h),
+        Op::Cast(d) => d.hash(h),
+        Op::Full(bits) => bits.hash(h),
+        Op::Iota { axis } | Op::Concat { axis } => axis.hash(h),
+        Op::Reduce { op, axes } => (op, axes).hash(h),
+        _ => {}
+    }
+}
+
+fn hash(what: &What, inputs: &[Node], shape: &[usize], dtype: DType) -> u64 {
+    let mut h = FxHasher::default();
+    match what {
+        What::Op(op) => hash_op(op, &mut h),
+        What::View(view) => view.hash(&mut h),
+    }
+    inputs.iter().for_each(|n| n.id().hash(&mut h));
+    (shape, dtype).hash(&mut h);
+    h.finish()
+}
+
 static NEXT: AtomicU64 = AtomicU64::new(1);
-static CONSED: LazyLock<Mutex<FxHashMap<Key, Weak<Inner>>>> = LazyLock::new(Default::default);
+/// By hash. Of two nodes with one hash the later stays: the other is made anew when it is asked for again.
+static CONSED: LazyLock<Mutex<FxHashMap<u64, Weak<Inner>>>> = LazyLock::new(Default::default);
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(key) = &self.key {
+        if let Some(made) = &self.made {
             let mut table = CONSED.lock().unwrap_or_else(PoisonError::into_inner);
-            if table.get(key).is_some_and(|w| w.strong_count() == 0) {
-                table.remove(key);
+            if table.get(&made.hash).is_some_and(|w| w.strong_count() == 0) {
+                table.remove(&made.hash);
             }
         }
         // A long pending chain is taken apart here, node by node, and not by recursion.
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let mut todo: Vec<Node> = state.source.take().map(Source::into_inputs).unwrap_or_default();
+        let mut todo: Vec<Node> = state.inputs.take().unwrap_or_default();
         while let Some(Node(arc)) = todo.pop() {
             if let Some(mut inner) = Arc::into_inner(arc) {
                 let state = inner.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-                todo.extend(state.source.take().map(Source::into_inputs).unwrap_or_default());
+                todo.extend(state.inputs.take().unwrap_or_default());
             }
         }
     }
@@ -210,18 +265,12 @@ impl Source {
             Source::View(_, input) => std::slice::from_ref(input),
         }
     }
-    fn into_inputs(self) -> Vec<Node> {
-        match self {
-            Source::Op(_, inputs) => inputs,
-            Source::View(_, input) => vec![input],
-        }
-    }
 }
 
 impl Node {
-    fn make(shape: Vec<usize>, dtype: DType, constant: bool, state: State, key: Option<Key>) -> Node {
+    fn make(shape: Vec<usize>, dtype: DType, constant: bool, state: State, made: Option<Made>) -> Node {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Node(Arc::new(Inner { id, shape, dtype, constant, state: Mutex::new(state), key }))
+        Node(Arc::new(Inner { id, shape, dtype, constant, state: Mutex::new(state), made }))
     }
 
     /// A leaf from bytes on the host.
@@ -275,7 +324,7 @@ impl Node {
     /// [`View::Expand`] to broadcast).
     pub fn op(op: Op, inputs: &[Node]) -> Result<Node> {
         let (shape, dtype) = infer(&op, inputs)?;
-        Ok(Node::consed(Source::Op(op, inputs.to_vec()), shape, dtype))
+        Ok(Node::consed(What::Op(op), inputs.to_vec(), shape, dtype))
     }
 
     /// Every element the same: the low bits of `bits` are its bit pattern
@@ -283,7 +332,7 @@ impl Node {
     pub fn full(bits: u64, dtype: DType, shape: &[usize]) -> Result<Node> {
         check_rank("full", shape)?;
         elements(shape)?;
-        Ok(Node::consed(Source::Op(Op::Full(bits), vec![]), shape.to_vec(), dtype))
+        Ok(Node::consed(What::Op(Op::Full(bits)), vec![], shape.to_vec(), dtype))
     }
 
     /// 0, 1, 2, … along `axis`, the same along all others.
@@ -293,7 +342,7 @@ impl Node {
         if axis >= shape.len() || dtype == DType::Bool {
             return Err(Error::invalid(format!("arange: axis {axis} of shape {shape:?}, type {dtype}")));
         }
-        Ok(Node::consed(Source::Op(Op::Iota { axis }, vec![]), shape.to_vec(), dtype))
+        Ok(Node::consed(What::Op(Op::Iota { axis }), vec![], shape.to_vec(), dtype))
     }
 
     /// A view of this node.
@@ -302,7 +351,7 @@ impl Node {
         if shape == self.shape() && !matches!(view, View::Permute(_) | View::Slice { .. }) {
             return Ok(self.clone());
         }
-        Ok(Node::consed(Source::View(view, self.clone()), shape, self.dtype()))
+        Ok(Node::consed(What::View(view), vec![self.clone()], shape, self.dtype()))
     }
 
     fn view_shape(&self, view: &View) -> Result<Vec<usize>> {
@@ -362,22 +411,25 @@ impl Node {
         }
     }
 
-    fn consed(source: Source, shape: Vec<usize>, dtype: DType) -> Node {
-        let what = match &source {
-            Source::Op(op, _) => format!("{op:?}{shape:?}{dtype}"),
-            Source::View(view, _) => format!("{view:?}"),
-        };
-        let key = Key { what, inputs: source.inputs().iter().map(|n| n.0.id).collect() };
+    fn consed(what: What, inputs: Vec<Node>, shape: Vec<usize>, dtype: DType) -> Node {
+        let hash = hash(&what, &inputs, &shape, dtype);
+        let ids = Ids::of(&inputs);
         let mut table = CONSED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = table.get(&key).and_then(Weak::upgrade) {
-            // The lock is released before anything drops: dropping a node takes it again.
-            drop(table);
-            return Node(known);
+        match table.get(&hash).and_then(Weak::upgrade) {
+            Some(known) if known.is(&what, &ids, &shape, dtype) => {
+                // The lock is released before anything drops: dropping a node takes it again.
+                drop(table);
+                Node(known)
+            }
+            other => {
+                let state = State { inputs: Some(inputs), ..State::default() };
+                let node = Node::make(shape, dtype, false, state, Some(Made { what, inputs: ids, hash }));
+                table.insert(hash, Arc::downgrade(&node.0));
+                drop(table);
+                drop(other);
+                node
+            }
         }
-        let state = State { source: Some(source), ..State::default() };
-        let node = Node::make(shape, dtype, false, state, Some(key.clone()));
-        table.insert(key, Arc::downgrade(&node.0));
-        node
     }
 
     /// Extents.
@@ -402,14 +454,18 @@ impl Node {
     }
     /// True when its value is on the host or on a device.
     pub fn is_realized(&self) -> bool {
-        self.state().source.is_none()
+        self.state().inputs.is_none()
     }
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// How it is computed; `None` when it has a value.
     pub fn source(&self) -> Option<Source> {
-        self.state().source.clone()
+        let inputs = self.state().inputs.clone()?;
+        Some(match &self.0.made.as_ref()?.what {
+            What::Op(op) => Source::Op(op.clone(), inputs),
+            What::View(view) => Source::View(view.clone(), inputs.into_iter().next()?),
+        })
     }
     /// Its bytes, when it has some on the host: a leaf's, or a checkpoint's.
     pub fn host(&self) -> Option<Host> {
@@ -421,7 +477,7 @@ impl Node {
             let mut state = self.state();
             state.placed.retain(|p| p.device != placed.device);
             state.placed.push(placed);
-            state.source.take()
+            state.inputs.take()
         };
         // Dropped outside the lock: it may be the last handle of many nodes.
         drop(history);
@@ -432,7 +488,7 @@ impl Node {
         let history = {
             let mut state = self.state();
             state.host = Some(host);
-            state.source.take()
+            state.inputs.take()
         };
         drop(history);
     }

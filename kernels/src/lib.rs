@@ -4,6 +4,7 @@
 //! * [`graph`] – what an application builds: [`Node`]s, nothing computed yet.
 //! * [`plan`] – fusion, schedules, memory, placement; plans are cached by structure and device.
 //! * [`schedule`] – which variant of a kernel runs a problem on a device.
+//! * [`tune`] – measures schedules and keeps the fastest that computes the same.
 //! * [`library`] – the kernels themselves, generated from one description for every chip.
 //! * [`run`] – realising nodes, reading values, capturing a [`Program`].
 //!
@@ -16,6 +17,7 @@ pub mod plan;
 pub mod run;
 pub mod schedule;
 pub mod shape;
+pub mod tune;
 
 pub use graph::{Host, Node, View};
 pub use run::{Program, buffer_of, checkpoint, explain, read, realize};

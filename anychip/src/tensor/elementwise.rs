@@ -177,6 +177,9 @@ impl Tensor {
     fn pairwise(&self, op: Op, other: impl Operand) -> Result<Tensor> {
         let name = op_name(&op);
         let other = other.beside(name, self)?;
+        if self.dims() == other.dims() {
+            return self.op(op, &[&other]);
+        }
         let shape = broadcast(name, self.dims(), other.dims())?;
         self.expanded(&shape)?.op(op, &[&other.expanded(&shape)?])
     }

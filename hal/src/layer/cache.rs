@@ -10,7 +10,8 @@ mod later;
 
 use super::forward;
 use crate::{Command, Completion, Loaded, Module, RawDevice, RawList, RawProgram, Result, Submission, Ticket};
-use entries::{Entries, Name};
+pub use entries::Entries;
+use entries::Name;
 use later::Later;
 use std::{
     io,

@@ -19,7 +19,7 @@ mod serial;
 mod trace;
 mod validate;
 
-pub use cache::{Cache, default_folder};
+pub use cache::{Cache, Entries, default_folder};
 pub use fault::{Call, Fault, Planned};
 pub use pool::{MemoryUse, Pool};
 pub use serial::Serial;

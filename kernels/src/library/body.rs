@@ -138,6 +138,18 @@ pub fn merge(dims: &[usize], maps: &mut [Map], cuts: &[usize]) -> (Vec<usize>, V
     (out, new_cuts)
 }
 
+/// Merges the first `axes` axes as [`merge`] does and leaves the rest as they are: a batch that all operands walk as one is one
+/// axis, however many it was made of, and needs one kernel.
+pub fn merge_leading(dims: &[usize], axes: usize, maps: &mut [&mut Map]) -> Vec<usize> {
+    let mut leading: Vec<Map> = maps.iter().map(|m| Map { strides: m.strides[..axes].to_vec(), offset: 0 }).collect();
+    let (mut out, _) = merge(&dims[..axes], &mut leading, &[]);
+    for (m, l) in maps.iter_mut().zip(leading) {
+        m.strides.splice(..axes, l.strides);
+    }
+    out.extend(&dims[axes..]);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +167,19 @@ mod tests {
         assert_eq!((dims, cuts), (vec![6, 4], vec![1]));
         let (dims, cuts) = merge(&[1, 1, 4], &mut [], &[2]);
         assert_eq!((dims, cuts), (vec![4], vec![0]));
+    }
+
+    #[test]
+    fn leading_axes_merge_alone() {
+        // Heads and batches of a dense product, and of one whose right operand repeats per batch.
+        let dense = |last: [isize; 2]| Map { strides: vec![60, 20, last[0], last[1]], offset: 3 };
+        let (mut a, mut b) = (dense([4, 1]), dense([5, 1]));
+        assert_eq!(merge_leading(&[2, 3, 5, 4], 2, &mut [&mut a, &mut b]), [6, 5, 4]);
+        assert_eq!((a.strides, b.strides, a.offset), (vec![20, 4, 1], vec![20, 5, 1], 3));
+        let (mut a, mut b) = (dense([4, 1]), Map { strides: vec![0, 20, 5, 1], offset: 0 });
+        assert_eq!(merge_leading(&[2, 3, 5, 4], 2, &mut [&mut a, &mut b]), [2, 3, 5, 4]);
+        let mut one = Map { strides: vec![7, 9, 4, 1], offset: 0 };
+        assert_eq!(merge_leading(&[1, 1, 5, 4], 2, &mut [&mut one]), [5, 4]);
+        assert_eq!(one.strides, [4, 1]);
     }
 }

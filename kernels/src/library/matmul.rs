@@ -37,7 +37,7 @@ pub struct MatMul {
 }
 
 /// A tile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Schedule {
     /// Rows of a lane's tile.
     pub rows: u32,

@@ -22,6 +22,7 @@ pub mod sort;
 pub use body::{Body, Expr, Map};
 
 use anychip_hal::{DeviceInfo, device::ScalarArg, info::DeviceClass, ir};
+use serde::{Deserialize, Serialize};
 
 /// A kernel with the arguments of its launch. Bindings: the body's slots in order, then what the function says, then the
 /// output.
@@ -35,7 +36,7 @@ pub struct Made {
 }
 
 /// How workgroups along an axis are cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lanes {
     /// Lanes of a workgroup, at most.
     pub max: u32,
@@ -50,6 +51,19 @@ impl Lanes {
     /// What suits a device.
     pub fn of(info: &DeviceInfo) -> Lanes {
         Lanes { max: info.limits.max_workgroup.max(1), close: info.class == DeviceClass::Cpu }
+    }
+
+    /// What is worth measuring on a device: widths by doublings, in steps and close.
+    pub fn all(info: &DeviceInfo) -> Vec<Lanes> {
+        let most = info.limits.max_workgroup.max(1);
+        let mut list = vec![Lanes::of(info)];
+        for max in [32, 64, 128, 256, 512, 1024].into_iter().filter(|&max| max <= most) {
+            for close in [false, true] {
+                list.push(Lanes { max, close });
+            }
+        }
+        list.dedup();
+        list
     }
 
     /// Lanes for work along an axis of `n` elements.
@@ -72,5 +86,11 @@ impl Lanes {
     /// Lanes for `n` independent elements that lie side by side.
     pub fn flat(self, n: usize) -> u32 {
         Lanes { close: false, ..self }.along(n)
+    }
+}
+
+impl std::fmt::Display for Lanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "up to {} lanes{}", self.max, if self.close { ", closely fitted" } else { "" })
     }
 }

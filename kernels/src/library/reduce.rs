@@ -40,7 +40,7 @@ pub struct Reduce {
 }
 
 /// How a reduction runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Schedule {
     /// A workgroup per result.
     Across,

@@ -4,8 +4,11 @@
 //! memory by lifetime. In a chain of devices a group goes to the first that can run it; values are carried over where needed.
 //! Plans hold no leaves: the same plan runs on any leaves of the same structure.
 
+pub mod about;
+pub mod cache;
 pub mod canonical;
 mod canonical_conv;
+mod explain;
 pub mod group;
 pub mod lower;
 pub mod memory;
@@ -16,7 +19,8 @@ mod work;
 mod work_conv;
 mod work_pad;
 
-use crate::shape::Strided;
+use crate::{schedule::Schedule, shape::Strided};
+use about::About;
 use anychip_hal::{
     DType, Error, Result,
     device::{Device, Grid, Program, ScalarArg},
@@ -47,19 +51,17 @@ pub struct Launch {
     pub bindings: Vec<ValueRef>,
     /// Scalars in order.
     pub scalars: Vec<ScalarArg>,
-    /// What it does, for a reader.
-    pub note: String,
+    /// What it does, with which schedule and why.
+    pub about: About,
 }
 
 /// A value that the plan computes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Temp {
     /// Bytes.
     pub bytes: u64,
     /// Index of the device that computes it.
     pub device: usize,
-    /// Which memory slot it takes; `None` for results, which outlive the run.
-    pub slot: Option<usize>,
 }
 
 /// A plan for a chain of devices.
@@ -68,28 +70,12 @@ pub struct Plan {
     pub launches: Vec<Launch>,
     /// Values computed.
     pub temps: Vec<Temp>,
-    /// Memory slots: device and bytes.
-    pub slots: Vec<(usize, u64)>,
+    /// Memory of values in between.
+    pub memory: memory::Layout,
     /// Per output of the snapshot: its value.
     pub outputs: Vec<ValueRef>,
     /// Work that the first device of the chain could not take, and why.
     pub fallbacks: Vec<String>,
-}
-
-impl Plan {
-    /// What was fused and where it runs, a line per launch.
-    pub fn explain(&self, chain: &[Device]) -> String {
-        let mut text = String::new();
-        for (i, l) in self.launches.iter().enumerate() {
-            text += &format!("{i:3} {:<10} {}\n", chain[l.device].info().id, l.note);
-        }
-        for f in &self.fallbacks {
-            text += &format!("fell back: {f}\n");
-        }
-        let slots: u64 = self.slots.iter().map(|s| s.1).sum();
-        let all: u64 = self.temps.iter().filter(|t| t.slot.is_some()).map(|t| t.bytes).sum();
-        text + &format!("memory: {slots} bytes in {} slots for {all} bytes of values in between\n", self.slots.len())
-    }
 }
 
 /// NaN as a bit pattern of a float type.
@@ -117,8 +103,9 @@ impl From<Error> for Stop {
     }
 }
 
-/// Plans a snapshot for a chain of devices, none empty.
-pub fn plan(snapshot: &Snapshot, chain: &[Device]) -> Result<Plan> {
+/// Plans a snapshot for a chain of devices, none empty. `asked`: the schedule that the first kernel of its family gets, whatever
+/// was measured or modelled; for the tuner.
+pub fn plan(snapshot: &Snapshot, chain: &[Device], asked: Option<&Schedule>) -> Result<Plan> {
     let first = chain.first().ok_or_else(|| Error::invalid("no device given to plan for"))?;
     let s = canonical::canonical(snapshot, first);
     let mut demands = Demands::default();
@@ -128,7 +115,7 @@ pub fn plan(snapshot: &Snapshot, chain: &[Device]) -> Result<Plan> {
     // Every round adds a demand that was not there before, so that it ends.
     for _ in 0..3 * s.items.len() + 1 {
         let grouping = group(&s, &demands, most_reads);
-        match build(&s, &grouping, chain) {
+        match build(&s, &grouping, chain, asked) {
             Ok(plan) => return Ok(plan),
             Err(Stop::Fail(e)) => return Err(e),
             Err(Stop::Again(again)) => {
@@ -146,11 +133,12 @@ pub fn plan(snapshot: &Snapshot, chain: &[Device]) -> Result<Plan> {
     Err(Error::unsupported("this combination of views", "the planner found no order of copies that expresses it"))
 }
 
-fn build(s: &Snapshot, grouping: &Grouping, chain: &[Device]) -> Result<Plan, Stop> {
+fn build(s: &Snapshot, grouping: &Grouping, chain: &[Device], asked: Option<&Schedule>) -> Result<Plan, Stop> {
     let mut planner = Planner {
         s,
         grouping,
         chain,
+        asked,
         launches: vec![],
         temps: vec![],
         values: vec![None; s.items.len()],
@@ -169,15 +157,17 @@ fn build(s: &Snapshot, grouping: &Grouping, chain: &[Device]) -> Result<Plan, St
         .iter()
         .map(|&o| planner.values[o].ok_or_else(|| Error::invalid("an output was not planned")))
         .collect::<Result<_>>()?;
-    let Planner { launches, mut temps, fallbacks, .. } = planner;
-    let slots = memory::assign(&launches, &mut temps, &outputs);
-    Ok(Plan { launches, temps, slots, outputs, fallbacks })
+    let Planner { launches, temps, fallbacks, .. } = planner;
+    let memory = memory::assign(&launches, &temps, &outputs, &[]);
+    Ok(Plan { launches, temps, memory, outputs, fallbacks })
 }
 
 struct Planner<'a> {
     s: &'a Snapshot,
     grouping: &'a Grouping,
     chain: &'a [Device],
+    /// The schedule that is asked for.
+    asked: Option<&'a Schedule>,
     launches: Vec<Launch>,
     temps: Vec<Temp>,
     /// Per item: where it is.
@@ -221,7 +211,7 @@ impl Planner<'_> {
 
     fn temp(&mut self, elements: usize, dtype: DType, device: usize) -> ValueRef {
         let bytes = (elements * dtype.size()) as u64;
-        self.temps.push(Temp { bytes, device, slot: None });
+        self.temps.push(Temp { bytes, device });
         ValueRef::Temp(self.temps.len() - 1)
     }
 

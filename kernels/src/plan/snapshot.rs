@@ -1,21 +1,21 @@
 //! A frozen copy of the pending part of the graph: what is to be computed, from which leaves.
 //!
-//! Nodes are numbered in an order in which operands come first. Two snapshots with equal keys are the same work on other
-//! leaves: the plan cache is keyed by that.
+//! Nodes are numbered in an order in which operands come first. Two snapshots of equal items and outputs are the same work on
+//! other leaves: the plan cache goes by that.
 
 use crate::{
-    graph::{Node, Source, View},
+    graph::{Node, Source, View, hash_op},
     shape::Strided,
 };
 use anychip_hal::{
     DType,
     op::{Op, dense_strides},
 };
-use rustc_hash::FxHashMap;
-use std::fmt::Write;
+use rustc_hash::{FxHashMap, FxHasher};
+use std::hash::{Hash, Hasher};
 
 /// A node of a snapshot.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Item {
     /// What it is.
     pub kind: Kind,
@@ -26,7 +26,7 @@ pub struct Item {
 }
 
 /// What a node of a snapshot is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     /// The n-th leaf; `constant`: a weight.
     Leaf {
@@ -138,19 +138,26 @@ impl Snapshot {
         self.items.len() - 1
     }
 
-    /// Equal keys: the same work on other leaves.
-    pub fn key(&self) -> String {
-        let mut key = String::with_capacity(self.items.len() * 48);
+    /// A hash of the structure: equal for the same work on other leaves, and nearly always different for other work.
+    pub fn hash(&self) -> u64 {
+        let mut h = FxHasher::default();
         for i in &self.items {
-            // Writing to a String cannot fail.
-            let _ = match &i.kind {
-                Kind::Leaf { leaf, constant } => write!(key, "L{leaf}{constant}"),
-                Kind::Op(op, inputs) => write!(key, "O{op:?}{inputs:?}"),
-                Kind::View(view, input) => write!(key, "V{view:?}{input}"),
-            };
-            let _ = write!(key, "{:?}{};", i.shape, i.dtype);
+            match &i.kind {
+                Kind::Leaf { leaf, constant } => (0u8, leaf, constant).hash(&mut h),
+                Kind::Op(op, inputs) => {
+                    hash_op(op, &mut h);
+                    inputs.hash(&mut h);
+                }
+                Kind::View(view, input) => (view, input).hash(&mut h),
+            }
+            (&i.shape, i.dtype).hash(&mut h);
         }
-        let _ = write!(key, "{:?}", self.outputs);
-        key
+        self.outputs.hash(&mut h);
+        h.finish()
+    }
+
+    /// True when both are the same work, if on other leaves.
+    pub fn same_work(&self, items: &[Item], outputs: &[usize]) -> bool {
+        self.items == items && self.outputs == outputs
     }
 }

@@ -5,6 +5,7 @@ mod sort;
 
 use super::{
     Again, Launch, Planner, Stop, ValueRef,
+    about::{About, Origin, reads},
     group::Group,
     lower::{Lower, Materialise, Step, strided},
     offer::{Offer, Operand, graph},
@@ -14,18 +15,19 @@ use crate::{
     graph::View,
     library::{
         Body, Expr, Lanes, Made, Map,
-        body::Id,
+        body::{Id, merge, merge_leading},
         emit::compute_type,
         map::map,
         matmul::{self, MatMul},
         reduce::{self, Reduce, neutral, reduce},
         rows::{self, Row, Rows, rows},
     },
-    schedule,
+    schedule::{self, Problem, Schedule},
     shape::Strided,
+    tune,
 };
 use anychip_hal::{
-    Error, Result,
+    DType, Error, Result,
     device::{Checks, Grid},
     op::{Graph, Op},
 };
@@ -68,6 +70,17 @@ impl Planner<'_> {
         Lanes::of(self.chain[d].info())
     }
 
+    /// The schedule of a problem on device `d`: asked for, measured, or what `model` says.
+    fn choose(&self, d: usize, problem: &Problem, model: impl FnOnce() -> Schedule) -> (Schedule, Origin) {
+        if let Some(asked) = self.asked.filter(|s| problem.fits(s)) {
+            return (*asked, Origin::Asked);
+        }
+        match tune::winner_or_tune(&self.chain[d], problem) {
+            Some(w) => (w.schedule, Origin::Tuned),
+            None => (model(), Origin::CostModel),
+        }
+    }
+
     /// Loads a kernel and queues its launch.
     pub(super) fn launch(
         &mut self,
@@ -75,7 +88,7 @@ impl Planner<'_> {
         d: usize,
         slots: &[usize],
         more: &[ValueRef],
-        note: String,
+        about: impl Into<About>,
     ) -> Result<(), Stop> {
         let device = &self.chain[d];
         if slots.len() + more.len() > device.info().limits.max_bindings as usize {
@@ -91,7 +104,7 @@ impl Planner<'_> {
         let mut bindings = slots.iter().map(|&i| self.value(i)).collect::<Result<Vec<_>>>()?;
         bindings.extend_from_slice(more);
         let grid = Grid::Linear(made.grid);
-        self.launches.push(Launch { device: d, program, grid, bindings, scalars: made.scalars, note });
+        self.launches.push(Launch { device: d, program, grid, bindings, scalars: made.scalars, about: about.into() });
         Ok(())
     }
 
@@ -110,10 +123,22 @@ impl Planner<'_> {
         let mut l = self.lower(g);
         let root = l.lower(g.root, &steps).map_err(|m| self.again(g, m))?;
         let (body, slots) = (l.body, l.slots);
-        let note = format!("map {:?} {}, {} operations", space, item.dtype, operations(&body));
+        let elements: usize = space.iter().product();
+        // The row that a kernel sees: axes that every operand walks as one are one.
+        let mut maps: Vec<Map> = body.maps.iter().cloned().chain([dense_map(&space)]).collect();
+        let cols = merge(&space, &mut maps, &[]).0.last().copied().unwrap_or(1);
+        let problem = schedule::map::Problem { dtype: item.dtype, elements, cols, reads: slots.len() };
+        let info = self.chain[d].info();
+        let (schedule, origin) = self.choose(d, &Problem::Map(problem), || Schedule::Map(schedule::map::pick(info)));
+        let lanes = if let Schedule::Map(c) = schedule { c.lanes } else { self.lanes(d) };
+        let about = About::from(format!("map {space:?} {}", item.dtype))
+            .fused(&body)
+            .schedule(schedule.to_string(), origin, "one element per lane")
+            .work((operations(&body) * elements) as f64, reads(&body, &space) + bytes(elements, item.dtype))
+            .dtype(compute_type(item.dtype));
         let target = dense_map(&space);
-        let made = map(body, root, &space, target, item.dtype, self.lanes(d))?;
-        self.launch(made, d, &slots, &[out], note)
+        let made = map(body, root, &space, target, item.dtype, lanes)?;
+        self.launch(made, d, &slots, &[out], about)
     }
 
     fn rows(&mut self, g: &Group, a: usize, row: Row, inputs: &[usize], d: usize, out: ValueRef) -> Result<(), Stop> {
@@ -129,14 +154,26 @@ impl Planner<'_> {
             .map_err(again)?;
         let epilogue = l.lower(g.root, &to_space(&root.shape, &dims)).map_err(again)?;
         let (body, slots) = (l.body, l.slots);
-        let note = format!("{row:?} {dims:?} {}, {} operations fused", item.dtype, operations(&body));
-        let limits = &self.chain[d].info().limits;
-        let schedule = rows::Schedule { lanes: self.lanes(d), max_shared: limits.max_shared };
+        let info = self.chain[d].info();
+        let cols = dims.last().copied().unwrap_or(1);
+        let elements: usize = dims.iter().product();
+        let problem =
+            schedule::rows::Problem { row: row.into(), dtype: item.dtype, rows: elements / cols.max(1), cols };
+        let (schedule, origin) = self.choose(d, &Problem::Rows(problem), || Schedule::Rows(schedule::rows::pick(info)));
+        let choice = if let Schedule::Rows(c) = schedule { c } else { schedule::rows::pick(info) };
+        let max_shared = if choice.keep { info.limits.max_shared } else { 0 };
+        let flops = (problem.row.operations() + operations(&body) as f64) * elements as f64;
+        let about = About::from(format!("{row:?} {dims:?} {}", item.dtype))
+            .fused(&body)
+            .schedule(schedule.to_string(), origin, "a workgroup per row")
+            .work(flops, reads(&body, &dims) + bytes(elements, root.dtype))
+            .dtype(compute_type(item.dtype));
+        let schedule = rows::Schedule { lanes: choice.lanes, max_shared };
         let out_map = dense_map(&dims);
         let (dtype, out_dtype) = (self.s.items[inputs[0]].dtype, root.dtype);
         let made =
             rows(Rows { row, body, prologue, affine, epilogue, dims, out: out_map, dtype, out_dtype }, schedule)?;
-        self.launch(made, d, &slots, &[out], note)
+        self.launch(made, d, &slots, &[out], about)
     }
 
     fn reduce(
@@ -170,13 +207,23 @@ impl Planner<'_> {
         };
         let (across, along) = unit_axes(&l.body, prologue, kept, &dims);
         let problem = schedule::reduce::Problem { op, dtype, results, reduced, across, along };
-        let schedule::reduce::Choice { schedule, parts } = schedule::reduce::pick(&problem);
-        let lanes = self.lanes(d);
-        let note = format!(
-            "{op:?} {:?} over {axes:?} {dtype}, {schedule:?}, {} operations fused",
-            source.shape,
-            operations(&l.body)
-        );
+        let info = self.chain[d].info();
+        let model = || schedule::reduce::pick(info, &problem);
+        let (chosen, origin) = self.choose(d, &Problem::Reduce(problem), || Schedule::Reduce(model()));
+        let schedule::reduce::Choice { schedule, parts, lanes } =
+            if let Schedule::Reduce(c) = chosen { c } else { model() };
+        // What was measured on a longer reduction of the class may have more parts than this one has elements.
+        let parts = parts.clamp(1, reduced.max(1));
+        let why = match schedule {
+            reduce::Schedule::Across => "a workgroup per result: the reduced elements lie side by side, or are many",
+            reduce::Schedule::Along => "a lane per result: the results lie side by side, or the reductions are short",
+        };
+        let read = reads(&l.body, &dims);
+        let flops = (1 + operations(&l.body)) as f64 * results as f64 * reduced as f64;
+        let about = |what: String, body: &Body| {
+            About::from(what).fused(body).schedule(chosen.to_string(), origin, why).dtype(compute_type(dtype))
+        };
+        let what = format!("{op:?} {:?} over {axes:?} {dtype}", source.shape);
         // From the result to the space: reduced axes have extent 1 there and repeat.
         let anchor_shape = self.s.items[a].shape.clone();
         let steps = |extents: &[usize]| {
@@ -206,8 +253,9 @@ impl Planner<'_> {
             let out_map = out_map(&dims[kept..])?;
             let r =
                 Reduce { op, body, prologue, epilogue, dims, kept, out: out_map, dtype, out_dtype: root.dtype, parts };
+            let about = about(what, &r.body).work(flops, read + bytes(results, root.dtype));
             let made = reduce(r, schedule, lanes)?;
-            return self.launch(made, d, &slots, &[out], note);
+            return self.launch(made, d, &slots, &[out], about);
         }
         // Two launches: parts, then their reduction with the epilogue.
         let work = compute_type(dtype);
@@ -227,8 +275,10 @@ impl Planner<'_> {
             parts,
         };
         let between = self.temp(results * parts, work, d);
+        let about_first =
+            about(format!("{what}, in {parts} parts"), &first.body).work(flops, read + bytes(results * parts, work));
         let made = reduce(first, schedule, lanes)?;
-        self.launch(made, d, &slots, &[between], format!("{note}, {parts} parts"))?;
+        self.launch(made, d, &slots, &[between], about_first)?;
 
         let mut l = self.lower(g);
         let extents = [parts];
@@ -253,8 +303,10 @@ impl Planner<'_> {
             out_dtype: root.dtype,
             parts: 1,
         };
+        let about = about(format!("{op:?} of {parts} parts"), &second.body)
+            .work((results * parts) as f64, bytes(results * parts, work) + bytes(results, root.dtype));
         let made = reduce(second, reduce::Schedule::Across, lanes)?;
-        self.launch(made, d, &slots, &[between, out], format!("{op:?} of {parts} parts"))
+        self.launch(made, d, &slots, &[between, out], about)
     }
 
     pub(super) fn operand(&self, g: &Group, n: usize) -> Result<(usize, Strided), Stop> {
@@ -296,7 +348,7 @@ impl Planner<'_> {
             let (body, slots) = (l.body, l.slots);
             let target = Map { strides: placed.strides, offset: placed.offset };
             let made = map(body, id, &space, target, root.dtype, self.lanes(d))?;
-            return self.launch(made, d, &slots, &[out], "matmul over nothing".into());
+            return self.launch(made, d, &slots, &[out], "matmul over nothing".to_string());
         }
         let epilogue = l.lower(g.root, &steps).map_err(|m| self.again(g, m))?;
         let (body, slots) = (l.body, l.slots);
@@ -321,7 +373,27 @@ impl Planner<'_> {
             out: placed.clone(),
             out_dtype: root.dtype,
         };
-        if let Some((whole, bound)) = graph(&offer)
+        let col_stride = rhs.strides.last().copied().unwrap_or(1);
+        let rank = space.len();
+        let problem = schedule::matmul::Problem {
+            dtype,
+            batch: space[..rank - 2].iter().product(),
+            rows: space[rank - 2],
+            cols: n,
+            inner: k,
+            col_stride,
+        };
+        let wide = schedule::matmul::candidates(device.info(), dtype);
+        let (chosen, origin) = self.choose(d, &Problem::Matmul(problem), || Schedule::Library);
+        let elements: usize = space.iter().product();
+        let about = |what: String| {
+            let moved = places(&lhs, dtype) + places(&rhs, dtype) + reads(&body, &space) + bytes(elements, root.dtype);
+            let flops = 2.0 * elements as f64 * k as f64 + (fused * elements) as f64;
+            About::from(what).fused(&body).work(flops, moved).dtype(compute_type(dtype))
+        };
+        let about = about(format!("matmul {shape_note}"));
+        let in_library = chosen == Schedule::Library;
+        if let Some((whole, bound)) = graph(&offer).filter(|_| in_library)
             && device.accepts(&whole).is_ok()
         {
             let mut bindings = vec![self.value(lhs_item)?, self.value(rhs_item)?];
@@ -329,41 +401,40 @@ impl Planner<'_> {
                 bindings.push(self.value(slots[slot])?);
             }
             bindings.push(out);
-            return self.offered(
-                &whole,
-                d,
-                bindings,
-                format!("matmul {shape_note}, library, {fused} operations fused"),
+            let origin = if origin == Origin::CostModel { Origin::Library } else { origin };
+            let about = about.schedule(
+                chosen.to_string(),
+                origin,
+                "the device takes the product and what is behind it as a whole",
             );
+            return self.offered(&whole, d, bindings, about);
         }
-        if g.root != a && self.takes_bare(&offer, d) {
+        if g.root != a && in_library && self.takes_bare(&offer, d) {
             return Err(Stop::Again(Again::Bare(a)));
         }
         // A right operand whose columns are far apart is copied once, when enough rows make up for it.
-        let col_stride = rhs.strides.last().copied().unwrap_or(1);
-        let rank = space.len();
-        let problem = schedule::matmul::Problem { dtype, batch, rows: space[rank - 2], cols: n, inner: k, col_stride };
-        let wide = schedule::matmul::candidates(device.info(), dtype);
         if col_stride != 1 && space[rank - 2] >= 16 && wide.len() > 1 && n >= 16 {
             return Err(self.again_dense_operand(inputs[1]));
         }
-        let schedule = schedule::matmul::pick(&wide, &problem);
-        let as_map = |s: &Strided| Map { strides: s.strides.clone(), offset: s.offset };
-        let mm = MatMul {
-            body,
-            epilogue,
-            dims: space,
-            k,
-            a: as_map(&lhs),
-            b: as_map(&rhs),
-            out: as_map(&placed),
-            dtype,
-            out_dtype: root.dtype,
+        let (schedule, origin) = match chosen {
+            Schedule::Matmul(s) => (s, origin),
+            _ => {
+                let roofline = tune::roofline(device.info());
+                (schedule::matmul::pick(&wide, &problem, device.info(), &roofline), Origin::CostModel)
+            }
         };
+        let why = format!("the least estimated time of {} tiles; each lane keeps its sums in registers", wide.len());
+        let why = if origin == Origin::CostModel { why } else { String::new() };
+        let about = about.schedule(Schedule::Matmul(schedule).to_string(), origin, why);
+        let as_map = |s: &Strided| Map { strides: s.strides.clone(), offset: s.offset };
+        let mut body = body;
+        let (mut left, mut right, mut target) = (as_map(&lhs), as_map(&rhs), as_map(&placed));
+        let mut maps: Vec<&mut Map> = body.maps.iter_mut().chain([&mut left, &mut right, &mut target]).collect();
+        let dims = merge_leading(&space, rank - 2, &mut maps);
+        let mm = MatMul { body, epilogue, dims, k, a: left, b: right, out: target, dtype, out_dtype: root.dtype };
         let made = matmul::matmul(mm, schedule)?;
         let more = [self.value(lhs_item)?, self.value(rhs_item)?, out];
-        let tile = format!("tile {}×{}", schedule.rows, schedule.cols());
-        self.launch(made, d, &slots, &more, format!("matmul {shape_note}, {tile}, {fused} operations fused"))
+        self.launch(made, d, &slots, &more, about)
     }
 
     /// The operand gets a dense buffer of its own.
@@ -393,10 +464,10 @@ impl Planner<'_> {
         graph(&bare).is_some_and(|(g, _)| self.chain[d].accepts(&g).is_ok())
     }
 
-    pub(super) fn offered(&mut self, g: &Graph, d: usize, bindings: Vec<ValueRef>, note: String) -> Result<(), Stop> {
+    pub(super) fn offered(&mut self, g: &Graph, d: usize, bindings: Vec<ValueRef>, about: About) -> Result<(), Stop> {
         let program = self.chain[d].graph(g)?;
         let grid = Grid::Linear(1);
-        self.launches.push(Launch { device: d, program, grid, bindings, scalars: vec![], note });
+        self.launches.push(Launch { device: d, program, grid, bindings, scalars: vec![], about });
         Ok(())
     }
 
@@ -430,8 +501,16 @@ impl Planner<'_> {
             Stop::Fail(Error::unsupported("attention", "an operand is a reversed slice, which no device library takes"))
         })?;
         self.chain[d].accepts(&graph)?;
-        let note = format!("attention {:?} {}, library", item.shape, item.dtype);
-        self.offered(&graph, d, bindings, note)
+        let (q, k) = (&self.s.items[inputs[0]].shape, &self.s.items[inputs[1]].shape);
+        let moved = inputs.iter().map(|&i| bytes(self.s.items[i].elements(), self.s.items[i].dtype)).sum::<u64>();
+        // Two products and the softmax between them.
+        let scores = q[..3].iter().product::<usize>() as f64 * k[2] as f64;
+        let flops = scores * (2 * q[3] + 2 * item.shape[3] + 5) as f64;
+        let about = About::from(format!("attention {:?} {}", item.shape, item.dtype))
+            .schedule(Schedule::Library.to_string(), Origin::Library, "the device takes it as a whole")
+            .work(flops, moved + bytes(item.elements(), item.dtype))
+            .dtype(compute_type(item.dtype));
+        self.offered(&graph, d, bindings, about)
     }
 
     fn concat(&mut self, g: &Group, axis: usize, inputs: &[usize], d: usize, out: ValueRef) -> Result<(), Stop> {
@@ -448,10 +527,14 @@ impl Planner<'_> {
             let mut l = Lower::new(self.s, &self.grouping.layouts, g.root, None);
             let id = l.lower(i, &[]).map_err(|Materialise(n)| self.again(g, Materialise(n)))?;
             let (body, slots) = (l.body, l.slots);
-            let note = format!("concat part {:?} of {:?} {}", part.shape, item.shape, item.dtype);
+            let moved = reads(&body, &part.shape) + bytes(part.elements(), item.dtype);
+            let about = About::from(format!("concat part {:?} of {:?} {}", part.shape, item.shape, item.dtype))
+                .fused(&body)
+                .work((operations(&body) * part.elements()) as f64, moved)
+                .dtype(compute_type(item.dtype));
             let target = Map { strides: layout.strides.clone(), offset };
             let made = map(body, id, &part.shape, target, item.dtype, self.lanes(d))?;
-            self.launch(made, d, &slots, &[out], note)?;
+            self.launch(made, d, &slots, &[out], about)?;
         }
         Ok(())
     }
@@ -481,6 +564,17 @@ pub(super) fn to_space(root: &[usize], space: &[usize]) -> Vec<Step> {
         return vec![];
     }
     vec![Step { view: View::Reshape(space.to_vec()), from: None }]
+}
+
+/// Bytes of so many elements.
+pub(super) fn bytes(elements: usize, dtype: DType) -> u64 {
+    (elements * dtype.size()) as u64
+}
+
+/// Bytes of the different places of an operand.
+fn places(s: &Strided, dtype: DType) -> u64 {
+    let places = s.shape.iter().zip(&s.strides).filter(|(_, stride)| **stride != 0).map(|(n, _)| n);
+    bytes(places.product(), dtype)
 }
 
 /// Operations in a body, for notes.

@@ -2,10 +2,12 @@
 
 use super::{
     Again, Planner, Stop, ValueRef,
+    about::{About, Origin, reads},
     group::Group,
     offer::{Offer, Operand, graph},
-    work::{operations, to_space},
+    work::{bytes, operations, to_space},
 };
+use crate::library::emit::compute_type;
 use anychip_hal::{Error, op::Op};
 
 impl Planner<'_> {
@@ -40,7 +42,6 @@ impl Planner<'_> {
         let mut l = self.lower(g);
         let epilogue = l.lower(g.root, &steps).map_err(|m| self.again(g, m))?;
         let (body, slots) = (l.body, l.slots);
-        let fused = operations(&body);
         let offer = Offer {
             op: op.clone(),
             operands,
@@ -59,8 +60,18 @@ impl Planner<'_> {
                         bindings.push(self.value(slots[slot])?);
                     }
                     bindings.push(out);
-                    let note = format!("conv {} {}, library, {fused} operations fused", shapes.join(" * "), item.dtype);
-                    return self.offered(&whole, d, bindings, note);
+                    let moved = inputs.iter().map(|&i| bytes(self.s.items[i].elements(), self.s.items[i].dtype)).sum::<u64>()
+                        + reads(&body, &item.shape)
+                        + bytes(item.elements(), root.dtype);
+                    // Terms of each sum: what a filter has for one channel of the result.
+                    let terms: usize = self.s.items[inputs[1]].shape.iter().skip(1).product();
+                    let flops = (item.elements() * (2 * terms + operations(&body))) as f64;
+                    let about = About::from(format!("conv {} {}", shapes.join(" * "), item.dtype))
+                        .fused(&body)
+                        .schedule("the device's library", Origin::Library, "the device takes it as a whole")
+                        .work(flops, moved)
+                        .dtype(compute_type(item.dtype));
+                    return self.offered(&whole, d, bindings, about);
                 }
                 Err(e) => e,
             },

@@ -3,9 +3,10 @@
 
 use super::{
     Planner, Stop, ValueRef,
+    about::{About, reads},
     group::Group,
     lower::Lower,
-    work::{dense_map, operations},
+    work::{bytes, dense_map, operations},
 };
 use crate::library::{Body, Expr, Map, map::map};
 
@@ -36,8 +37,11 @@ impl Planner<'_> {
         let id = l.lower(x, &[]).map_err(|m| self.again(g, m))?;
         let (body, slots) = (l.body, l.slots);
         let offset = before.iter().zip(&layout.strides).map(|(&n, s)| n as isize * s).sum();
-        let note = format!("pad {:?} to {shape:?} {dtype}, {} operations", inner.shape, operations(&body));
+        let about = About::from(format!("pad {:?} to {shape:?} {dtype}", inner.shape)).fused(&body).work(
+            (operations(&body) * inner.elements()) as f64,
+            reads(&body, &inner.shape) + bytes(inner.elements(), dtype),
+        );
         let made = map(body, id, &inner.shape, Map { strides: layout.strides, offset }, dtype, self.lanes(d))?;
-        self.launch(made, d, &slots, &[out], note)
+        self.launch(made, d, &slots, &[out], about)
     }
 }

@@ -1,10 +1,12 @@
 //! Matrix products: tiles that a device can run, and which of them a problem gets.
 
+use super::roofline::Roofline;
 use crate::library::matmul::Schedule;
 use anychip_hal::{DType, DeviceInfo};
+use serde::{Deserialize, Serialize};
 
 /// A matrix product `[batch, rows, inner] × [batch, inner, cols]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Problem {
     /// Type of the operands.
     pub dtype: DType,
@@ -33,8 +35,96 @@ pub fn candidates(info: &DeviceInfo, dtype: DType) -> Vec<Schedule> {
     list
 }
 
-/// The first tile that the problem fills at least half.
-pub fn pick(candidates: &[Schedule], p: &Problem) -> Schedule {
-    let fits = |s: &&Schedule| s.fits(p.cols, p.col_stride) && p.rows * 2 > s.rows as usize;
-    candidates.iter().find(fits).copied().unwrap_or(Schedule::PLAIN)
+/// Whether a tile may and should run a problem: it fills at least half of the tile's rows.
+pub fn fits(s: &Schedule, p: &Problem) -> bool {
+    s.fits(p.cols, p.col_stride) && (s.rows == 1 || p.rows * 2 > s.rows as usize)
+}
+
+/// One result per lane, sums in order.
+pub fn plain(info: &DeviceInfo) -> Schedule {
+    Schedule { lanes: Schedule::PLAIN.lanes.min(info.limits.max_workgroup.max(1)), ..Schedule::PLAIN }
+}
+
+/// Among the candidates that fit, the one that should take the least time.
+pub fn pick(candidates: &[Schedule], p: &Problem, info: &DeviceInfo, roofline: &Roofline) -> Schedule {
+    let cost = |s: &&Schedule| estimate(s, p, info, roofline);
+    let fitting = candidates.iter().filter(|s| fits(s, p));
+    fitting.min_by(|a, b| cost(a).total_cmp(&cost(b))).copied().unwrap_or_else(|| plain(info))
+}
+
+/// Bytes of a vector register that compilers of today use without being asked.
+const REGISTER: f64 = 32.0;
+/// Vector registers.
+const REGISTERS: f64 = 32.0;
+
+/// Seconds that a tile should take: its arithmetic, with the waste at the edges, at the share of the peak that its loop can
+/// reach, on as many units as there are workgroups; or its traffic.
+///
+/// Per round of the loop a tile loads `rows` numbers and `vectors` vectors for `rows · vectors` multiply-adds; two loads are
+/// issued where one multiply-add is.
+pub fn estimate(s: &Schedule, p: &Problem, info: &DeviceInfo, roofline: &Roofline) -> f64 {
+    let [rows, vectors, width] = [f64::from(s.rows), f64::from(s.vectors), f64::from(s.width)];
+    let tiles_m = p.rows.div_ceil(s.rows as usize) as f64;
+    let tiles_n = p.cols.div_ceil((s.cols() * s.lanes) as usize) as f64;
+    let batch = p.batch as f64;
+    let groups = batch * tiles_m * tiles_n;
+    // Lanes without a column leave at once; a lane at the edge computes its whole tile.
+    let columns = (p.cols.div_ceil(s.cols() as usize) * s.cols() as usize) as f64;
+    let flops = 2.0 * batch * tiles_m * rows * columns * p.inner as f64;
+    let loop_share = rows * vectors / (rows * vectors + 0.5 * (rows + vectors));
+    let size = p.dtype.size().max(4) as f64;
+    let vector_share = (width * size / REGISTER).min(1.0);
+    // Accumulators that do not fit are stored and loaded in every round.
+    let spill = (rows * vectors * (width * size / REGISTER).max(1.0) / REGISTERS).max(1.0);
+    let busy = (groups / f64::from(info.units.max(1))).min(1.0);
+    let compute = flops / (roofline.peak(p.dtype) * loop_share * vector_share * busy / spill);
+    let (_, bytes) = super::Problem::Matmul(*p).work();
+    compute.max(bytes / roofline.bandwidth)
+}
+
+/// Tiles for the tuner: every shape that keeps its sums in registers.
+pub fn wide(info: &DeviceInfo, p: &Problem) -> Vec<Schedule> {
+    let mut list = candidates(info, p.dtype);
+    let most = info.limits.max_workgroup.max(1);
+    for (rows, vectors, width) in
+        [(2, 1, 8), (4, 1, 8), (4, 2, 8), (6, 2, 8), (8, 1, 8), (8, 2, 4), (8, 2, 8), (4, 4, 8), (12, 2, 8), (16, 1, 8)]
+    {
+        for lanes in [4, 8, 16, 32] {
+            if lanes <= most {
+                list.push(Schedule { rows, vectors, width, lanes, ..Schedule::PLAIN });
+            }
+        }
+    }
+    let mut seen = vec![];
+    list.retain(|s| {
+        let new = fits(s, p) && !seen.contains(s);
+        seen.push(*s);
+        new
+    });
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(rows: usize, cols: usize) -> Problem {
+        Problem { dtype: DType::F32, batch: 1, rows, cols, inner: 512, col_stride: 1 }
+    }
+
+    #[test]
+    fn large_products_get_large_tiles_and_small_ones_fill_the_units() {
+        let info = crate::tune::test_device();
+        let roofline = Roofline::guess(&info);
+        let list = candidates(&info, DType::F32);
+        let pick = |p: &Problem| super::pick(&list, p, &info, &roofline);
+        assert_eq!(pick(&problem(1024, 1024)).rows, 8);
+        assert_eq!(pick(&problem(1, 1024)).rows, 1);
+        // A tile's columns must be there, side by side.
+        assert_eq!(pick(&Problem { col_stride: 512, ..problem(1024, 1024) }).cols(), 1);
+        assert_eq!(pick(&problem(1024, 3)).cols(), 1);
+        for s in wide(&info, &problem(1024, 1024)) {
+            assert!(fits(&s, &problem(1024, 1024)), "{s:?}");
+        }
+    }
 }

@@ -20,12 +20,12 @@ const MAGIC: [u8; 8] = *b"ANYCHIP1";
 const HEADER: usize = 8 + 32 + 32;
 
 /// What an entry is called: the hash of everything that its payload depends on.
-pub(super) type Name = [u8; 32];
+pub(crate) type Name = [u8; 32];
 
-/// A folder of entries.
-pub(super) struct Entries {
+/// A private folder of entries, each named by the hash of everything that its payload depends on.
+pub struct Entries {
     folder: PathBuf,
-    pub bound: AtomicU64,
+    pub(super) bound: AtomicU64,
     /// Bytes of all entries, counted at the first write.
     size: Mutex<Option<u64>>,
 }
@@ -47,7 +47,7 @@ impl Entries {
     }
 
     /// The payload, if the entry is whole and is what its name says.
-    pub fn read(&self, name: &Name) -> Option<Vec<u8>> {
+    pub fn read(&self, name: &[u8; 32]) -> Option<Vec<u8>> {
         let path = self.path(name);
         // A folder, a pipe or a link is nothing that we wrote.
         let meta = fs::symlink_metadata(&path).ok()?;
@@ -64,7 +64,8 @@ impl Entries {
         Some(entry)
     }
 
-    pub fn write(&self, name: &Name, payload: &[u8]) -> io::Result<()> {
+    /// Writes an entry, which appears whole or not at all; then, beyond the bound, the oldest entries go.
+    pub fn write(&self, name: &[u8; 32], payload: &[u8]) -> io::Result<()> {
         let bytes = (HEADER + payload.len()) as u64;
         if bytes > self.limit() {
             return Ok(());

@@ -1,0 +1,96 @@
+//! What a plan says of itself, for a reader.
+
+use crate::common::on_every_device;
+use anychip::{DType, Device, Program, Tensor};
+
+fn ones(shape: &[usize], device: &Device) -> Tensor {
+    Tensor::ones(shape, DType::F32, device).unwrap()
+}
+
+fn has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn a_chain_of_elementwise_work_is_one_launch_that_moves_each_operand_once() {
+    on_every_device(|device| {
+        let x: Vec<Tensor> = (0..3).map(|_| ones(&[64, 256], device)).collect();
+        Tensor::realize_all(&x.iter().collect::<Vec<_>>()).unwrap();
+        let program = Program::new(device, &x, |x| Ok(vec![x[0].mul(&x[1])?.add(&x[2])?.gelu()?])).unwrap();
+        let text = program.explain();
+        has(
+            &text,
+            &[
+                "  0  ",
+                device.info().id.as_str(),
+                "map [64, 256] f32 · fused: mul, add, gelu",
+                "schedule  ",
+                "(cost model): one element per lane",
+                // Three operands and the result; a function counts as one operation.
+                "moves     262.1 kB in 4 buffers, computes 49152 FLOP",
+                " µs, ",
+                "roofline of ",
+                "memory: 0 B at most for 0 values in between, in 0 slots",
+                "inputs 196.6 kB, weights 0 B, results 65.5 kB",
+            ],
+        );
+        assert!(!text.contains("  1  "), "one launch:\n{text}");
+        assert!(!text.contains("fell back"), "{text}");
+    });
+}
+
+#[test]
+fn a_product_says_what_is_behind_it_and_how_it_is_run() {
+    on_every_device(|device| {
+        let (x, w, b) = (ones(&[64, 128], device), ones(&[128, 32], device), ones(&[32], device));
+        let y = x.matmul(&w).unwrap().add(&b).unwrap().relu().unwrap();
+        let text = y.explain().unwrap();
+        has(&text, &["matmul [64, 128] × [128, 32] f32 · fused: add, relu", "computes ", "schedule  "]);
+        let library = text.contains("the device's library (library)");
+        assert_eq!(library, device.info().backend == "cpu", "{text}");
+        if !library {
+            has(&text, &["tile ", "(cost model): the least estimated time of "]);
+        }
+        // 2·64·32·128 operations of the product and two per element behind it.
+        has(&text, &["computes 0.5 MFLOP"]);
+        // The product comes to 128.
+        assert_eq!(y.to_vec::<f32>().unwrap()[0], 129.0);
+    });
+}
+
+#[test]
+fn a_table_moves_the_rows_that_are_asked_for() {
+    on_every_device(|device| {
+        let table = ones(&[10_000, 64], device);
+        table.realize().unwrap();
+        let ids = Tensor::from_vec(vec![3u32, 5, 7, 9], 4, device).unwrap();
+        let text = table.embedding(&ids).unwrap().explain().unwrap();
+        // Four rows read and written, and four ids.
+        has(&text, &["fused: embedding", "moves     2064 B in 3 buffers"]);
+    });
+}
+
+#[test]
+fn what_follows_from_weights_is_computed_once() {
+    on_every_device(|device| {
+        let w = ones(&[48, 32], device);
+        w.realize().unwrap();
+        let x = ones(&[8, 32], device);
+        let program = Program::new(device, &[x], |x| Ok(vec![x[0].matmul(&w.add(1.0)?.t()?)?])).unwrap();
+        let text = program.explain();
+        has(&text, &["map [48, 32] f32 · fused: add · computed once: it follows from weights"]);
+        assert_eq!(program.memory().settled % (48 * 32 * 4), 0);
+        assert!(program.memory().settled > 0);
+        assert_eq!(program.memory().constants, 48 * 32 * 4);
+    });
+}
+
+#[test]
+fn what_fell_back_is_named() {
+    let Ok(cpu) = Device::open("cpu") else { return };
+    // One device cannot fall back.
+    let x = ones(&[4], &cpu);
+    assert!(!x.exp().unwrap().explain().unwrap().contains("fell back"));
+}

@@ -1,0 +1,246 @@
+//! One run of a plan: buffers for its values, launches queued device by device, and the part of a program that is settled.
+
+use super::leaf::leaf_on;
+use crate::{
+    graph::{Node, Placed},
+    plan::{Plan, ValueRef, memory::Layout},
+};
+use anychip_hal::{
+    Error, Result,
+    device::{Buffer, Device, Pending, Slice, Step},
+};
+use std::sync::Arc;
+
+/// Buffers of one run of a plan.
+struct Run<'a> {
+    plan: &'a Plan,
+    memory: &'a Layout,
+    chain: &'a [Device],
+    leaves: &'a [Node],
+    slots: Vec<Option<Buffer>>,
+    /// Buffers by value and device, see [`Run::index`].
+    at: Vec<Option<Buffer>>,
+    queued: Vec<Step>,
+    queued_for: usize,
+    last: Vec<Option<Arc<Pending>>>,
+    /// Every submission, where times are asked for.
+    timed: Option<Vec<Arc<Pending>>>,
+    /// Work that leaves still wait for.
+    before: Vec<Arc<Pending>>,
+    /// Values do not share memory: they outlive the run.
+    keep: bool,
+}
+
+impl<'a> Run<'a> {
+    fn new(plan: &'a Plan, memory: &'a Layout, chain: &'a [Device], leaves: &'a [Node], profile: bool) -> Run<'a> {
+        Run {
+            plan,
+            memory,
+            chain,
+            leaves,
+            slots: vec![None; memory.slots.len()],
+            at: vec![None; (leaves.len() + plan.temps.len()) * chain.len()],
+            queued: Vec::with_capacity(plan.launches.len()),
+            queued_for: 0,
+            last: vec![None; chain.len()],
+            timed: profile.then(Vec::new),
+            before: vec![],
+            keep: false,
+        }
+    }
+
+    /// Leaves first, then what the plan computes; for each a place per device.
+    fn index(&self, v: ValueRef, device: usize) -> usize {
+        let n = match v {
+            ValueRef::Leaf(n) => n,
+            ValueRef::Temp(t) => self.leaves.len() + t,
+        };
+        n * self.chain.len() + device
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.queued.is_empty() {
+            return Ok(());
+        }
+        let device = &self.chain[self.queued_for];
+        let pending = match self.timed.is_some() {
+            false => Arc::new(device.submit(&self.queued)?),
+            true => Arc::new(device.submit_profiled(&self.queued)?),
+        };
+        self.queued.clear();
+        if let Some(timed) = &mut self.timed {
+            timed.push(pending.clone());
+        }
+        self.last[self.queued_for] = Some(pending);
+        Ok(())
+    }
+
+    /// A value's buffer on a device; carried over from another device where needed.
+    fn buffer(&mut self, v: ValueRef, device: usize) -> Result<Buffer> {
+        let index = self.index(v, device);
+        if let Some(b) = &self.at[index] {
+            return Ok(b.clone());
+        }
+        let b = match v {
+            ValueRef::Leaf(n) => leaf_on(&self.leaves[n], &self.chain[device], &mut self.before)?,
+            ValueRef::Temp(t) if self.plan.temps[t].device == device => self.own(t, device)?,
+            ValueRef::Temp(t) => {
+                self.flush()?;
+                let home = self.plan.temps[t].device;
+                let from = self.at[self.index(v, home)].clone();
+                let from = from.ok_or_else(|| Error::invalid("a value is used before it is computed"))?;
+                let mut bytes = vec![0; self.plan.temps[t].bytes as usize];
+                self.chain[home].download(&from, 0, &mut bytes)?;
+                self.chain[device].alloc_from(&bytes)?
+            }
+        };
+        self.at[index] = Some(b.clone());
+        Ok(b)
+    }
+
+    /// Memory for a value that is computed on this device.
+    fn own(&mut self, t: usize, device: usize) -> Result<Buffer> {
+        let slot = match self.memory.of[t] {
+            Some(slot) if !self.keep => slot,
+            _ => return self.chain[device].alloc(self.plan.temps[t].bytes),
+        };
+        if let Some(b) = &self.slots[slot] {
+            return Ok(b.clone());
+        }
+        let b = self.chain[device].alloc(self.memory.slots[slot].1)?;
+        self.slots[slot] = Some(b.clone());
+        Ok(b)
+    }
+
+    fn bytes(&self, v: ValueRef) -> u64 {
+        match v {
+            ValueRef::Leaf(n) => (self.leaves[n].elements() * self.leaves[n].dtype().size()) as u64,
+            ValueRef::Temp(t) => self.plan.temps[t].bytes,
+        }
+    }
+
+    /// Queues the n-th launch.
+    fn launch(&mut self, n: usize) -> Result<()> {
+        let plan = self.plan;
+        let l = &plan.launches[n];
+        if l.device != self.queued_for {
+            self.flush()?;
+            self.queued_for = l.device;
+        }
+        let mut bindings = Vec::with_capacity(l.bindings.len());
+        for &v in &l.bindings {
+            let buffer = self.buffer(v, l.device)?;
+            let bytes = self.bytes(v);
+            bindings.push(Slice { buffer, offset: 0, bytes });
+        }
+        let (program, grid, scalars) = (l.program.clone(), l.grid, l.scalars.clone());
+        self.queued.push(Step::Launch { program, grid, bindings, scalars });
+        Ok(())
+    }
+}
+
+/// Which launches of a program no input has a part in: they follow from its weights alone (a transposed copy, say).
+pub fn settled_launches(plan: &Plan, inputs: usize) -> Vec<bool> {
+    let depends = |v: &ValueRef, temps: &[bool]| match *v {
+        ValueRef::Leaf(n) => n < inputs,
+        ValueRef::Temp(t) => temps[t],
+    };
+    // Results are computed anew by every run: whoever gets one may write into it.
+    let mut temps: Vec<bool> = (0..plan.temps.len()).map(|t| plan.outputs.contains(&ValueRef::Temp(t))).collect();
+    // A value may be written by several launches (the parts of a concatenation): until nothing changes any more.
+    loop {
+        let mut changed = false;
+        for l in &plan.launches {
+            let moves = l.bindings.iter().any(|v| depends(v, &temps));
+            for v in l.bindings.last().into_iter().filter(|_| moves) {
+                if let ValueRef::Temp(t) = *v {
+                    changed |= !std::mem::replace(&mut temps[t], true);
+                }
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    plan.launches.iter().map(|l| !l.bindings.iter().any(|v| depends(v, &temps))).collect()
+}
+
+/// True when a launch that every run repeats reads the value of one that is settled.
+pub fn read_by_the_rest(plan: &Plan, settled: &[bool], v: ValueRef) -> bool {
+    plan.launches.iter().zip(settled).any(|(l, settled)| !settled && l.bindings.contains(&v))
+}
+
+/// The values of the settled launches, computed once.
+pub struct Settled {
+    /// Values, the device on which each lies, and where.
+    values: Vec<(ValueRef, usize, Buffer)>,
+    /// What computes them.
+    work: Vec<Arc<Pending>>,
+}
+
+impl Settled {
+    /// Computes them.
+    pub fn new(plan: &Plan, chain: &[Device], leaves: &[Node], launches: &[bool]) -> Result<Settled> {
+        let mut run = Run { keep: true, ..Run::new(plan, &plan.memory, chain, leaves, false) };
+        for n in (0..plan.launches.len()).filter(|&n| launches[n]) {
+            run.launch(n)?;
+        }
+        run.flush()?;
+        // Only what the rest reads is kept.
+        let mut values = vec![];
+        for t in 0..plan.temps.len() {
+            let v = ValueRef::Temp(t);
+            for device in 0..chain.len() {
+                let index = run.index(v, device);
+                if run.at[index].is_some() && read_by_the_rest(plan, launches, v) {
+                    values.extend(run.at[index].take().map(|b| (v, device, b)));
+                }
+            }
+        }
+        let mut work = run.before;
+        work.extend(run.last.into_iter().flatten());
+        Ok(Settled { values, work })
+    }
+}
+
+/// Runs a plan on leaves; the outputs, and what is under way: the last submission to each device, or all of them, with times
+/// asked for. `settled`: what is there already, and which launches that spares.
+pub fn execute(
+    plan: &Plan,
+    memory: &Layout,
+    chain: &[Device],
+    leaves: &[Node],
+    profile: bool,
+    settled: Option<(&Settled, &[bool])>,
+) -> Result<(Vec<Placed>, Vec<Arc<Pending>>)> {
+    let mut run = Run::new(plan, memory, chain, leaves, profile);
+    for (v, device, b) in settled.into_iter().flat_map(|(s, _)| &s.values) {
+        let index = run.index(*v, *device);
+        run.at[index] = Some(b.clone());
+    }
+    for n in 0..plan.launches.len() {
+        if settled.is_none_or(|(_, launches)| !launches[n]) {
+            run.launch(n)?;
+        }
+    }
+    run.flush()?;
+    let mut outputs = Vec::with_capacity(plan.outputs.len());
+    for &v in &plan.outputs {
+        let device = match v {
+            ValueRef::Leaf(_) => 0,
+            ValueRef::Temp(t) => plan.temps[t].device,
+        };
+        outputs.push((device, run.buffer(v, device)?));
+    }
+    let mut work = run.before;
+    work.extend(run.last.iter().flatten().cloned());
+    let open = |s: &Settled| s.work.iter().filter(|w| !matches!(w.poll(), Some(Ok(())))).cloned().collect::<Vec<_>>();
+    work.extend(settled.into_iter().flat_map(|(s, _)| open(s)));
+    let work: Arc<[Arc<Pending>]> = work.into();
+    let outputs = outputs
+        .into_iter()
+        .map(|(device, buffer)| Placed { device: chain[device].clone(), buffer, work: work.clone() })
+        .collect();
+    let under_way = run.timed.unwrap_or_else(|| run.last.into_iter().flatten().collect());
+    Ok((outputs, under_way))
+}

@@ -1,0 +1,197 @@
+//! Winners on disk: a small JSON entry per problem class and chip, in the cache folder, by the rules of the program cache (private
+//! folder, whole or not at all, hashed).
+//!
+//! An entry is named by the hash of what it depends on and says it again inside. One that is damaged, of another chip, driver or
+//! version, or that does not fit the problem, is as good as none.
+
+use crate::schedule::{Problem, Schedule, roofline::Roofline};
+use anychip_hal::{DeviceInfo, layer};
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
+/// What was measured for a class of problems on a chip.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Winner {
+    /// The class.
+    pub class: Problem,
+    /// The schedule.
+    pub schedule: Schedule,
+    /// Its time in microseconds.
+    pub us: f64,
+    /// The time of what the cost model picks.
+    pub model_us: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry<T> {
+    /// Whose it is: backend, vendor, name, driver, driver's version, physical chip, version of this library.
+    chip: String,
+    key: String,
+    value: T,
+}
+
+/// Where winners are kept.
+struct Store {
+    /// `None`: nowhere.
+    folder: Option<PathBuf>,
+    /// What was read or written before, by name.
+    known: FxHashMap<[u8; 32], Option<Winner>>,
+    peaks: FxHashMap<[u8; 32], Option<Roofline>>,
+}
+
+static STORE: LazyLock<Mutex<Store>> = LazyLock::new(|| {
+    Mutex::new(Store { folder: layer::default_folder(), known: FxHashMap::default(), peaks: FxHashMap::default() })
+});
+
+/// Keeps winners below another folder than the cache's, or, with `None`, nowhere; what was read before is forgotten. For tests and
+/// for applications that ship what they measured.
+pub fn keep_in(folder: Option<&Path>) {
+    let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
+    *store = Store { folder: folder.map(Path::to_path_buf), known: FxHashMap::default(), peaks: FxHashMap::default() };
+}
+
+fn chip(info: &DeviceInfo) -> String {
+    format!("{}|{}|{}", info.fingerprint(), info.identity.physical, env!("CARGO_PKG_VERSION"))
+}
+
+/// The name of an entry: `kind` and `key` on a chip.
+fn name(chip: &str, key: &str) -> [u8; 32] {
+    let mut hash = blake3::Hasher::new();
+    for part in ["schedule", chip, key] {
+        hash.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+    }
+    *hash.finalize().as_bytes()
+}
+
+fn key(p: &Problem) -> String {
+    // A problem is plain data: this cannot fail, and an empty key finds nothing.
+    serde_json::to_string(&p.class()).map(|class| format!("{} {class}", p.family())).unwrap_or_default()
+}
+
+fn open(folder: &Path) -> io::Result<layer::Entries> {
+    layer::Entries::open(folder.join("schedules"))
+}
+
+fn read<T: DeserializeOwned>(folder: &Path, chip: &str, key: &str) -> Option<T> {
+    let payload = open(folder).ok()?.read(&name(chip, key))?;
+    let entry: Entry<T> = serde_json::from_slice(&payload).ok()?;
+    (entry.chip == chip && entry.key == key).then_some(entry.value)
+}
+
+fn write<T: Serialize>(folder: &Path, chip: String, key: String, value: T) -> io::Result<()> {
+    let name = name(&chip, &key);
+    let payload = serde_json::to_vec_pretty(&Entry { chip, key, value })?;
+    open(folder)?.write(&name, &payload)
+}
+
+/// What was measured for problems of this class on this chip, if it fits this one.
+pub fn winner(info: &DeviceInfo, p: &Problem) -> Option<Winner> {
+    let (chip, key) = (chip(info), key(p));
+    let name = name(&chip, &key);
+    let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Store { folder, known, .. } = &mut *store;
+    let found = known.entry(name).or_insert_with(|| {
+        let winner: Winner = read(folder.as_deref()?, &chip, &key)?;
+        (winner.class == p.class()).then_some(winner)
+    });
+    found.clone().filter(|w| p.fits(&w.schedule))
+}
+
+/// Keeps a winner, in memory and, if there is a folder, on disk.
+///
+/// # Errors
+/// What the disk says; the winner is known to this process all the same.
+pub fn keep(info: &DeviceInfo, w: &Winner) -> io::Result<()> {
+    let (chip, key) = (chip(info), key(&w.class));
+    let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
+    store.known.insert(name(&chip, &key), Some(w.clone()));
+    match &store.folder {
+        Some(folder) => write(folder, chip, key, w),
+        None => Ok(()),
+    }
+}
+
+/// The device's peaks: measured, or guessed from its class.
+pub fn roofline(info: &DeviceInfo) -> Roofline {
+    let chip = chip(info);
+    let name = name(&chip, "roofline");
+    let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Store { folder, peaks, .. } = &mut *store;
+    let found = peaks.entry(name).or_insert_with(|| {
+        let r: Roofline = read(folder.as_deref()?, &chip, "roofline")?;
+        let sane = |x: f64| x.is_finite() && x > 0.0;
+        (sane(r.flops) && sane(r.bandwidth) && sane(r.launch)).then_some(r)
+    });
+    found.unwrap_or_else(|| Roofline::guess(info))
+}
+
+/// Keeps measured peaks.
+///
+/// # Errors
+/// What the disk says.
+pub fn keep_roofline(info: &DeviceInfo, r: Roofline) -> io::Result<()> {
+    let chip = chip(info);
+    let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
+    store.peaks.insert(name(&chip, "roofline"), Some(r));
+    match &store.folder {
+        Some(folder) => write(folder, chip, "roofline".to_string(), r),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{schedule::matmul, tune::test_device};
+    use anychip_hal::DType;
+
+    fn problem(rows: usize) -> Problem {
+        Problem::Matmul(matmul::Problem { dtype: DType::F32, batch: 1, rows, cols: 64, inner: 64, col_stride: 1 })
+    }
+
+    #[test]
+    fn entries_of_another_chip_and_damaged_ones_are_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let info = test_device();
+        let w = Winner {
+            class: problem(60).class(),
+            schedule: Schedule::Matmul(matmul::candidates(&info, DType::F32)[0]),
+            us: 3.0,
+            model_us: 4.0,
+        };
+        let (chip, key) = (chip(&info), key(&w.class));
+        write(folder.path(), chip.clone(), key.clone(), &w).unwrap();
+        assert_eq!(read::<Winner>(folder.path(), &chip, &key), Some(w.clone()));
+        // Rounded up to the same class; another class; a new driver.
+        assert_eq!(super::key(&problem(33)), key);
+        assert_ne!(super::key(&problem(65)), key);
+        let mut newer = info.clone();
+        newer.identity.version = "2".into();
+        assert_eq!(read::<Winner>(folder.path(), &super::chip(&newer), &key), None);
+        // An entry of one chip under the name of another.
+        let entries = open(folder.path()).unwrap();
+        let payload = entries.read(&name(&chip, &key)).unwrap();
+        let other = super::chip(&newer);
+        entries.write(&name(&other, &key), &payload).unwrap();
+        assert_eq!(read::<Winner>(folder.path(), &other, &key), None);
+        // A flipped bit; half an entry; no JSON.
+        let file = folder.path().join("schedules").join(blake3::Hash::from_bytes(name(&chip, &key)).to_hex().as_str());
+        let whole = std::fs::read(&file).unwrap();
+        let mut bent = whole.clone();
+        *bent.last_mut().unwrap() ^= 1;
+        for bad in [bent, whole[..whole.len() / 2].to_vec(), vec![]] {
+            std::fs::write(&file, bad).unwrap();
+            assert_eq!(read::<Winner>(folder.path(), &chip, &key), None);
+        }
+        entries.write(&name(&chip, &key), b"{\"chip\": 1}").unwrap();
+        assert_eq!(read::<Winner>(folder.path(), &chip, &key), None);
+        // Written anew over the damage.
+        write(folder.path(), chip.clone(), key.clone(), &w).unwrap();
+        assert_eq!(read::<Winner>(folder.path(), &chip, &key), Some(w));
+    }
+}
