@@ -13,7 +13,7 @@ use anychip_hal::{
 };
 use half::{bf16, f16};
 
-/// Elements of all operands together, at most: more would take longer to make than to measure.
+/// Elements of all operands and the result together, at most: more would take longer to make than to measure.
 const MOST: usize = 1 << 26;
 
 /// Shapes of the operands, as they lie in memory.
@@ -43,9 +43,15 @@ pub fn shapes(p: &Problem) -> Result<Vec<Vec<usize>>> {
         }
         Problem::Map(p) => vec![vec![p.elements]; p.reads],
     };
-    let elements = shapes.iter().map(|s| crate::shape::elements(s)).sum::<Result<usize>>()?;
-    if elements == 0 || elements > MOST {
-        return refuse(&format!("its operands have {elements} elements; 1 to {MOST} are taken"));
+    let result = match p {
+        Problem::Matmul(p) => vec![p.batch, p.rows, p.cols],
+        Problem::Reduce(p) => vec![p.results],
+        Problem::Rows(p) => vec![p.rows, p.cols],
+        Problem::Map(p) => vec![p.elements],
+    };
+    let elements = shapes.iter().chain([&result]).map(|s| crate::shape::elements(s)).sum::<Result<usize>>()?;
+    if shapes.iter().chain([&result]).any(|s| s.contains(&0)) || elements > MOST {
+        return refuse(&format!("operands and result have {elements} elements; 1 to {MOST} are taken"));
     }
     Ok(shapes)
 }
