@@ -60,9 +60,10 @@ impl Planner<'_> {
                         bindings.push(self.value(slots[slot])?);
                     }
                     bindings.push(out);
-                    let moved = inputs.iter().map(|&i| bytes(self.s.items[i].elements(), self.s.items[i].dtype)).sum::<u64>()
-                        + reads(&body, &item.shape)
-                        + bytes(item.elements(), root.dtype);
+                    let moved =
+                        inputs.iter().map(|&i| bytes(self.s.items[i].elements(), self.s.items[i].dtype)).sum::<u64>()
+                            + reads(&body, &item.shape)
+                            + bytes(item.elements(), root.dtype);
                     // Terms of each sum: what a filter has for one channel of the result.
                     let terms: usize = self.s.items[inputs[1]].shape.iter().skip(1).product();
                     let flops = (item.elements() * (2 * terms + operations(&body))) as f64;
