@@ -31,9 +31,9 @@
 
 mod device;
 mod element;
+mod files;
 mod launch;
 mod program;
-mod safetensors;
 mod tensor;
 
 pub use anychip_hal::{DType, Error, Result};
@@ -41,7 +41,9 @@ pub use device::{Device, register};
 pub use element::Element;
 pub use launch::Launch;
 pub use program::{MemoryPlan, Program};
-pub use safetensors::{SafeTensors, save};
+#[cfg(feature = "numpy")]
+pub use files::{Npz, load_npy, npy_from_bytes, save_npy, save_npz};
+pub use files::{Progress, SafeTensors, save};
 pub use tensor::{
     Generator, Tensor,
     axes::{Axes, AxisRange, IntoRanges, IntoShape},

@@ -18,6 +18,8 @@ pub mod run;
 pub mod schedule;
 pub mod shape;
 pub mod tune;
+mod upload;
 
 pub use graph::{Host, Node, View};
+pub use upload::upload;
 pub use run::{Program, buffer_of, checkpoint, explain, read, realize};

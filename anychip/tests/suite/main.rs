@@ -15,6 +15,8 @@ mod index;
 mod kernels;
 mod memory;
 mod neural;
+mod numpy;
+mod out_of_memory;
 mod pad;
 mod planner;
 mod pool;

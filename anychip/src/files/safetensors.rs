@@ -3,11 +3,12 @@
 //! The format: eight bytes with the header's length, a JSON header that says type, shape and place of every tensor, the
 //! bytes of all of them without gaps.
 
+use super::{Progress, progress};
 use crate::{Device, Tensor};
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo, View, serialize_to_file};
 use anychip_hal::{DType, Error, Result};
 use anychip_kernels::{Host, Node, graph::Bytes};
-use std::{borrow::Cow, collections::BTreeMap, fs::File, path::Path, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, path::Path, sync::Arc};
 
 /// Largest header that is read: the limit of the format's own library.
 const MAX_HEADER: u64 = 100_000_000;
@@ -43,19 +44,8 @@ impl SafeTensors {
     /// # Errors
     /// `Io` when it cannot be read; `Corrupt`, with the byte and the reason, when it is cut short, damaged or hostile.
     pub fn open(path: impl AsRef<Path>) -> Result<SafeTensors> {
-        let path = path.as_ref();
-        let file = File::open(path).map_err(|e| Error::io(path, &e))?;
-        let meta = file.metadata().map_err(|e| Error::io(path, &e))?;
-        if !meta.is_file() {
-            return Err(Error::Io { path: path.display().to_string(), why: "is not a file".into() });
-        }
-        let name = path.display().to_string();
-        if meta.len() == 0 {
-            return Err(Error::Corrupt { file: name, offset: 0, why: "the file is empty".into() });
-        }
-        // SAFETY: the mapping is read-only; that nobody changes the file meanwhile is the caller's part, stated above.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, &e))?;
-        SafeTensors::parse(name, Arc::new(map))
+        let (name, bytes) = super::map(path.as_ref())?;
+        SafeTensors::parse(name, bytes)
     }
 
     /// The same from bytes in memory; `name` stands for the file in messages.
@@ -97,6 +87,25 @@ impl SafeTensors {
             why: format!("tensor {name:?} lies outside the file"),
         })?;
         Ok(Tensor::from_node(Node::constant(host, dtype, &info.shape)?, device))
+    }
+
+    /// All tensors, brought to the device now, in pieces; `progress` is called after every piece, and once for every tensor. Only
+    /// the piece under way lies in memory twice, however large the file is.
+    ///
+    /// # Errors
+    /// As [`SafeTensors::tensor`]; `OutOfMemory` when the device cannot hold them.
+    /// ```no_run
+    /// # use anychip::{Device, SafeTensors};
+    /// # let device = Device::open("cpu")?;
+    /// let weights = SafeTensors::open("model.safetensors")?.load(&device, |p| {
+    ///     eprint!("\r{:3} % {}", 100 * p.done / p.total.max(1), p.tensor);
+    /// })?;
+    /// # Ok::<(), anychip::Error>(())
+    /// ```
+    pub fn load(&self, device: &Device, progress: impl FnMut(Progress<'_>)) -> Result<BTreeMap<String, Tensor>> {
+        let tensors = self.names().map(|n| Ok((n.to_string(), self.tensor(n, device)?))).collect::<Result<Vec<_>>>()?;
+        progress::upload(&tensors, device, progress)?;
+        Ok(tensors.into_iter().collect())
     }
 
     /// Says which names there are: those that end like the one asked for, else the first few.

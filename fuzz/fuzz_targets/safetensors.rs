@@ -1,0 +1,18 @@
+//! A safetensors file of any bytes is refused, or every tensor in it has exactly the bytes that its shape takes.
+#![no_main]
+
+use anychip::{Device, SafeTensors};
+use libfuzzer_sys::fuzz_target;
+use std::sync::LazyLock;
+
+static CPU: LazyLock<Device> = LazyLock::new(|| Device::open("cpu").expect("the CPU is always there"));
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(file) = SafeTensors::from_bytes("fuzz", bytes.to_vec()) else { return };
+    for name in file.names() {
+        if let Ok(tensor) = file.tensor(name, &CPU) {
+            let read = tensor.to_bytes().expect("a leaf on the host is read");
+            assert_eq!(read.len(), tensor.elem_count() * tensor.dtype().size());
+        }
+    }
+});
