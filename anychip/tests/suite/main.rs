@@ -10,6 +10,7 @@ mod devices;
 mod elementwise;
 mod explain;
 mod files;
+mod every_function;
 mod functions;
 mod index;
 mod kernels;

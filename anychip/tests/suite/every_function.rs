@@ -1,0 +1,135 @@
+//! Bad input for the functions whose own tests have none, and the proof that no public function was forgotten.
+
+use crate::common::refused;
+use anychip::{DType, Device, Pool1d, Program, SafeTensors, Tensor};
+use std::{collections::BTreeMap, fs, path::Path};
+
+fn cpu() -> Device {
+    Device::open("cpu").unwrap()
+}
+
+#[test]
+fn activations_take_floats() {
+    let i = Tensor::ones((2, 3), DType::I32, &cpu()).unwrap();
+    refused(i.hard_sigmoid(), &["hard_sigmoid", "i32"]);
+    refused(i.hard_swish(), &["hard_swish", "i32"]);
+    refused(i.log_sigmoid(), &["log_sigmoid", "i32"]);
+    refused(i.softplus(), &["softplus", "i32"]);
+    refused(i.softsign(), &["softsign", "i32"]);
+    refused(i.selu(), &["selu", "i32"]);
+    refused(i.relu6(), &["relu6", "i32"]);
+    refused(i.log10(), &["log10", "i32"]);
+    refused(i.thresholded_relu(1.0), &["thresholded_relu", "i32"]);
+    refused(i.affine(0.5, 0.0), &["0.5", "i32"]);
+}
+
+#[test]
+fn elementwise_functions_take_what_fits() {
+    let d = cpu();
+    let x = Tensor::ones((2, 3), DType::F32, &d).unwrap();
+    let y = Tensor::ones((2, 4), DType::F32, &d).unwrap();
+    let b = x.gt(0.0).unwrap();
+    let c = y.gt(0.0).unwrap();
+    refused(x.clamp(&y, 1.0), &["[2, 3]", "[2, 4]"]);
+    refused(b.clamp(0, 1), &["bool"]);
+    refused(x.lerp(&y, 0.5), &["lerp", "[2, 3]", "[2, 4]"]);
+    refused(b.logical_and(&c), &["[2, 3]", "[2, 4]"]);
+    refused(b.logical_or(&c), &["[2, 3]", "[2, 4]"]);
+    refused(b.logical_xor(&c), &["[2, 3]", "[2, 4]"]);
+    refused(x.cummin(2), &["cummin", "axis 2", "[2, 3]"]);
+    refused(x.cumprod(7), &["cumprod", "axis 7"]);
+    refused(x.cumsum_with(-9, true, false), &["cumsum", "axis -9"]);
+}
+
+#[test]
+fn making_and_reading() {
+    let d = cpu();
+    let x = Tensor::ones((2, 3), DType::F32, &d).unwrap();
+    refused(Tensor::from_slice(&[1f32; 5], (2, 3), &d), &["[2, 3]", "6", "5"]);
+    refused(Tensor::arange(0f64, f64::INFINITY, &d), &["arange", "finite"]);
+    refused(Tensor::arange(0i64, i64::MAX, &d).and_then(|x| x.to_vec::<i64>()), &["9223372036854775807"]);
+    refused(Tensor::eye(usize::MAX, DType::F32, &d), &["too many elements"]);
+    refused(x.to_scalar::<f32>(), &["[2, 3]"]);
+    refused(x.to_vec2::<i32>(), &["f32", "i32"]);
+    refused(x.get(0).unwrap().to_vec2::<f32>(), &["to_vec2", "[3]"]);
+    refused(x.to_ndarray::<f64>(), &["f32", "f64"]);
+    refused(Tensor::from_ndarray(&ndarray::ArrayD::<f32>::zeros(vec![1; 9]), &d), &["rank 9"]);
+    refused(SafeTensors::from_bytes("weights", vec![1, 2, 3]), &["weights", "3 bytes"]);
+    let p = Program::new(&d, std::slice::from_ref(&x), |x| Ok(vec![x[0].add(1.0)?])).unwrap();
+    refused(p.run_timed(&[]), &["1 inputs", "got 0"]);
+    let small = d.chain()[0].alloc(4).unwrap();
+    refused(Tensor::from_buffer(&d, small, DType::F32, (2, 3)), &["[2, 3]", "24 bytes", "4"]);
+}
+
+#[test]
+fn windows_over_what_has_no_room() {
+    let d = cpu();
+    let x = Tensor::ones((2, 3), DType::F32, &d).unwrap();
+    refused(x.avg_pool1d(Pool1d::new(4)), &["avg_pool1d", "windows of 4", "extent 3"]);
+    refused(x.adaptive_avg_pool1d(0), &["adaptive_avg_pool1d", "[0]"]);
+    refused(x.global_max_pool(), &["global_max_pool", "[2, 3]"]);
+}
+
+/// Functions that no argument can make fail, or that only pass on what computing a value gives (which the tests of lost devices
+/// and of memory that runs out look at).
+const CANNOT: &[&str] = &[
+    "best", "bits", "buffer_on", "checkpoint", "constant", "contiguous", "explain", "from_scalar", "logical_not", "ones_like",
+    "realize", "synchronize", "to_bytes", "to_device", "zeros_like",
+];
+
+/// Every `.rs` file below a folder.
+fn sources(folder: &Path, into: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push(fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+/// The name at the front of a text.
+fn name(text: &str) -> &str {
+    &text[..text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len())]
+}
+
+#[test]
+fn no_public_function_is_forgotten() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut library, mut tests) = (vec![], vec![]);
+    sources(&root.join("src"), &mut library);
+    sources(&root.join("tests/suite"), &mut tests);
+
+    // What is called where a refusal is expected.
+    let mut refused: BTreeMap<String, usize> = BTreeMap::new();
+    for text in &tests {
+        for call in ["refused(", "shape_error(", "type_error("] {
+            for (at, _) in text.match_indices(call) {
+                let statement = &text[at + call.len()..];
+                let statement = &statement[..statement.find(';').unwrap_or(statement.len())];
+                for part in statement.split(['.', ':', '(']) {
+                    *refused.entry(name(part).to_string()).or_default() += 1;
+                }
+            }
+        }
+    }
+    let mut forgotten = vec![];
+    let mut fallible = 0;
+    for text in &library {
+        for (at, _) in text.match_indices("pub fn ") {
+            let head = &text[at + "pub fn ".len()..];
+            let head = &head[..head.find('{').unwrap_or(head.len())];
+            let name = name(head);
+            if name.is_empty() || !head.contains("-> Result<") {
+                continue;
+            }
+            fallible += 1;
+            if !refused.contains_key(name) && !CANNOT.contains(&name) {
+                forgotten.push(name.to_string());
+            }
+        }
+    }
+    assert!(fallible > 100, "only {fallible} public functions found: the search is broken");
+    assert!(forgotten.is_empty(), "no test gives these bad input: {forgotten:?}");
+}
