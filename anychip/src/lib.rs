@@ -39,11 +39,11 @@ mod tensor;
 pub use anychip_hal::{DType, Error, Result};
 pub use device::{Device, register};
 pub use element::Element;
-pub use launch::Launch;
-pub use program::{MemoryPlan, Program};
 #[cfg(feature = "numpy")]
 pub use files::{Npz, load_npy, npy_from_bytes, save_npy, save_npz};
 pub use files::{Progress, SafeTensors, save};
+pub use launch::Launch;
+pub use program::{MemoryPlan, Program};
 pub use tensor::{
     Generator, Tensor,
     axes::{Axes, AxisRange, IntoRanges, IntoShape},

@@ -21,5 +21,5 @@ pub mod tune;
 mod upload;
 
 pub use graph::{Host, Node, View};
-pub use upload::upload;
 pub use run::{Program, buffer_of, checkpoint, explain, read, realize};
+pub use upload::upload;

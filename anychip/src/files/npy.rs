@@ -135,7 +135,10 @@ pub(super) fn tensor(file: &str, bytes: Bytes, at: usize, device: &Device) -> Re
     let want = h.shape.iter().try_fold(h.dtype.size(), |a, &b| a.checked_mul(b));
     if want != Some(held) {
         let want = want.map_or("too many".to_string(), |n| n.to_string());
-        let why = format!("an array of type {} and shape {:?} takes {want} bytes, {held} follow the header", h.dtype, h.shape);
+        let why = format!(
+            "an array of type {} and shape {:?} takes {want} bytes, {held} follow the header",
+            h.dtype, h.shape
+        );
         return Err(bad(h.data, why));
     }
     let elements = &array[h.data..];
@@ -147,7 +150,8 @@ pub(super) fn tensor(file: &str, bytes: Bytes, at: usize, device: &Device) -> Re
         // Everything but 0 is true to NumPy; here only 1 is.
         Host::new(elements.iter().map(|&b| (b != 0) as u8).collect::<Vec<u8>>())
     } else {
-        Host::part(bytes.clone(), at + h.data, held).ok_or_else(|| bad(h.data, "the elements lie outside the file".into()))?
+        Host::part(bytes.clone(), at + h.data, held)
+            .ok_or_else(|| bad(h.data, "the elements lie outside the file".into()))?
     };
     if !h.fortran {
         return Ok(Tensor::from_node(Node::constant(host, h.dtype, &h.shape)?, device));
@@ -177,8 +181,11 @@ fn header(file: &str, array: &[u8], bad: &dyn Fn(usize, String) -> Error) -> Res
         return Err(bad(8, format!("the header claims {length} bytes; at most {MAX_HEADER} are accepted")));
     }
     let data = text_at + length;
-    let text = array.get(text_at..data).ok_or_else(|| bad(8, format!("the header claims {length} bytes, the file ends before")))?;
-    let text = std::str::from_utf8(text).map_err(|e| bad(text_at + e.valid_up_to(), "the header is not text".into()))?;
+    let text = array
+        .get(text_at..data)
+        .ok_or_else(|| bad(8, format!("the header claims {length} bytes, the file ends before")))?;
+    let text =
+        std::str::from_utf8(text).map_err(|e| bad(text_at + e.valid_up_to(), "the header is not text".into()))?;
     let broken = |why: String| bad(text_at, why);
     let value: Value = text.trim().parse().map_err(|e| broken(format!("the header is not a Python literal: {e}")))?;
     let Value::Dict(fields) = value else {
@@ -193,7 +200,9 @@ fn header(file: &str, array: &[u8], bad: &dyn Fn(usize, String) -> Error) -> Res
             }
             (Value::String(k), Value::Boolean(b)) if k == "fortran_order" => fortran = Some(b),
             (Value::String(k), Value::Tuple(t)) if k == "shape" => shape = Some(t),
-            (key, value) => return Err(broken(format!("the header has {key:?}: {value:?}, which does not belong there"))),
+            (key, value) => {
+                return Err(broken(format!("the header has {key:?}: {value:?}, which does not belong there")));
+            }
         }
     }
     let (Some(name), Some(fortran), Some(shape)) = (name, fortran, shape) else {
@@ -204,7 +213,8 @@ fn header(file: &str, array: &[u8], bad: &dyn Fn(usize, String) -> Error) -> Res
         Some(b'>') => (true, &name[1..]),
         _ => (false, &name[..]),
     };
-    let dtype = dtype(kind).ok_or_else(|| Error::unsupported(format!("{file}: NumPy's type {name:?}"), "anychip has numbers and bool"))?;
+    let dtype = dtype(kind)
+        .ok_or_else(|| Error::unsupported(format!("{file}: NumPy's type {name:?}"), "anychip has numbers and bool"))?;
     let shape = shape
         .iter()
         .map(|n| match n {

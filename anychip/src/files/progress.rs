@@ -18,7 +18,11 @@ pub struct Progress<'a> {
 }
 
 /// Brings named tensors, constants on the host, to their device piece by piece: only the piece under way is in memory twice.
-pub(super) fn upload(tensors: &[(String, Tensor)], device: &Device, mut progress: impl FnMut(Progress<'_>)) -> Result<()> {
+pub(super) fn upload(
+    tensors: &[(String, Tensor)],
+    device: &Device,
+    mut progress: impl FnMut(Progress<'_>),
+) -> Result<()> {
     let bytes = |t: &Tensor| (t.elem_count() * t.dtype().size()) as u64;
     let total = tensors.iter().map(|(_, t)| bytes(t)).sum();
     let mut before = 0;

@@ -73,8 +73,21 @@ fn windows_over_what_has_no_room() {
 /// Functions that no argument can make fail, or that only pass on what computing a value gives (which the tests of lost devices
 /// and of memory that runs out look at).
 const CANNOT: &[&str] = &[
-    "best", "bits", "buffer_on", "checkpoint", "constant", "contiguous", "explain", "from_scalar", "logical_not", "ones_like",
-    "realize", "synchronize", "to_bytes", "to_device", "zeros_like",
+    "best",
+    "bits",
+    "buffer_on",
+    "checkpoint",
+    "constant",
+    "contiguous",
+    "explain",
+    "from_scalar",
+    "logical_not",
+    "ones_like",
+    "realize",
+    "synchronize",
+    "to_bytes",
+    "to_device",
+    "zeros_like",
 ];
 
 /// Every `.rs` file below a folder.

@@ -135,7 +135,9 @@ fn hostile_files_are_refused_with_their_place() {
     refused(open(long), &["claims 4294967295 bytes", "10000"]);
     refused(open(b"\x93NUMPY\x01\x00\x10".to_vec()), &["ends within"]);
     match open(file(good, &[0; 7])) {
-        Err(Error::Corrupt { file, offset, .. }) => assert_eq!((file.as_str(), offset), ("weights", 10 + good.len() as u64)),
+        Err(Error::Corrupt { file, offset, .. }) => {
+            assert_eq!((file.as_str(), offset), ("weights", 10 + good.len() as u64))
+        }
         other => panic!("{other:?}"),
     }
     refused(Npz::from_bytes("weights", b"no archive".to_vec()), &["weights"]);

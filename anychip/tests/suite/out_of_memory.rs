@@ -4,8 +4,8 @@ use crate::common::numbers;
 use anychip::{
     Device, Error, Program, Result, Tensor,
     hal::{
-        Command, Completion, DeviceInfo, Driver, Loaded, Memory, Module, RawBuffer, RawDevice, RawList, RawProgram, Submission,
-        Ticket, op,
+        Command, Completion, DeviceInfo, Driver, Loaded, Memory, Module, RawBuffer, RawDevice, RawList, RawProgram,
+        Submission, Ticket, op,
     },
 };
 use std::{
@@ -138,9 +138,7 @@ fn runs_out_everywhere(name: &str, inner: Arc<dyn Driver>) {
     let ledger = Arc::new(Ledger::default());
     anychip::register(Arc::new(TightDriver { name: name.into(), inner, ledger: ledger.clone() }));
     let id = format!("{name}:0");
-    let held = || {
-        [&ledger.buffers, &ledger.programs, &ledger.lists].map(|n| n.load(Ordering::SeqCst))
-    };
+    let held = || [&ledger.buffers, &ledger.programs, &ledger.lists].map(|n| n.load(Ordering::SeqCst));
     let d = Device::open(&id).unwrap_or_else(|e| panic!("{id}: {e}"));
     let want = work(&d).unwrap();
     drop(d);
@@ -154,13 +152,19 @@ fn runs_out_everywhere(name: &str, inner: Arc<dyn Driver>) {
         // Long enough that nothing which tries again on its own gets through.
         *ledger.shortage.lock().unwrap() = first..u64::MAX;
         match work(&d) {
-            Err(e @ Error::OutOfMemory { .. }) => assert!(e.to_string().contains("planned"), "{id}, allocation {n}: {e}"),
+            Err(e @ Error::OutOfMemory { .. }) => {
+                assert!(e.to_string().contains("planned"), "{id}, allocation {n}: {e}")
+            }
             Err(e) => panic!("{id}, allocation {n}: {e}"),
             Ok(_) => panic!("{id}, allocation {n}: no error"),
         }
         *ledger.shortage.lock().unwrap() = 0..0;
         // The same device goes on, and gives the same answer.
-        assert_eq!(work(&d).unwrap_or_else(|e| panic!("{id}, after allocation {n}: {e}")), want, "{id}, after allocation {n}");
+        assert_eq!(
+            work(&d).unwrap_or_else(|e| panic!("{id}, after allocation {n}: {e}")),
+            want,
+            "{id}, after allocation {n}"
+        );
         drop(d);
         assert_eq!(held(), [0; 3], "{id}, allocation {n}: held when all is let go of: buffers, programs, lists");
     }
