@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{LazyLock, Mutex, PoisonError},
+    sync::{LazyLock, Mutex, OnceLock, PoisonError},
 };
 
 /// What was measured for a class of problems on a chip.
@@ -35,24 +35,65 @@ struct Entry<T> {
     value: T,
 }
 
+/// The folder on disk, opened when it is first needed.
+struct Disk {
+    folder: PathBuf,
+    entries: OnceLock<layer::Entries>,
+}
+
+impl Disk {
+    /// Entries lie in the folder `schedules` below.
+    fn below(folder: &Path) -> Disk {
+        Disk { folder: folder.join("schedules"), entries: OnceLock::new() }
+    }
+
+    /// Opened; made when it is not there.
+    fn made(&self) -> io::Result<&layer::Entries> {
+        if let Some(entries) = self.entries.get() {
+            return Ok(entries);
+        }
+        let entries = layer::Entries::open(self.folder.clone())?;
+        Ok(self.entries.get_or_init(|| entries))
+    }
+
+    fn read<T: DeserializeOwned>(&self, chip: &str, key: &str) -> Option<T> {
+        // Where nothing was ever tuned, planning makes no folders.
+        if self.entries.get().is_none() && !self.folder.is_dir() {
+            return None;
+        }
+        let payload = self.made().ok()?.read(&name(chip, key))?;
+        let entry: Entry<T> = serde_json::from_slice(&payload).ok()?;
+        (entry.chip == chip && entry.key == key).then_some(entry.value)
+    }
+
+    fn write<T: Serialize>(&self, chip: String, key: String, value: T) -> io::Result<()> {
+        let name = name(&chip, &key);
+        let payload = serde_json::to_vec_pretty(&Entry { chip, key, value })?;
+        self.made()?.write(&name, &payload)
+    }
+}
+
 /// Where winners are kept.
 struct Store {
     /// `None`: nowhere.
-    folder: Option<PathBuf>,
+    disk: Option<Disk>,
     /// What was read or written before, by name.
     known: FxHashMap<[u8; 32], Option<Winner>>,
     peaks: FxHashMap<[u8; 32], Option<Roofline>>,
 }
 
-static STORE: LazyLock<Mutex<Store>> = LazyLock::new(|| {
-    Mutex::new(Store { folder: layer::default_folder(), known: FxHashMap::default(), peaks: FxHashMap::default() })
-});
+impl Store {
+    fn new(folder: Option<&Path>) -> Store {
+        Store { disk: folder.map(Disk::below), known: FxHashMap::default(), peaks: FxHashMap::default() }
+    }
+}
+
+static STORE: LazyLock<Mutex<Store>> = LazyLock::new(|| Mutex::new(Store::new(layer::default_folder().as_deref())));
 
 /// Keeps winners below another folder than the cache's, or, with `None`, nowhere; what was read before is forgotten. For tests and
 /// for applications that ship what they measured.
 pub fn keep_in(folder: Option<&Path>) {
-    let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
-    *store = Store { folder: folder.map(Path::to_path_buf), known: FxHashMap::default(), peaks: FxHashMap::default() };
+    *STORE.lock().unwrap_or_else(PoisonError::into_inner) = Store::new(folder);
 }
 
 fn chip(info: &DeviceInfo) -> String {
@@ -73,30 +114,14 @@ fn key(p: &Problem) -> String {
     serde_json::to_string(&p.class()).map(|class| format!("{} {class}", p.family())).unwrap_or_default()
 }
 
-fn open(folder: &Path) -> io::Result<layer::Entries> {
-    layer::Entries::open(folder.join("schedules"))
-}
-
-fn read<T: DeserializeOwned>(folder: &Path, chip: &str, key: &str) -> Option<T> {
-    let payload = open(folder).ok()?.read(&name(chip, key))?;
-    let entry: Entry<T> = serde_json::from_slice(&payload).ok()?;
-    (entry.chip == chip && entry.key == key).then_some(entry.value)
-}
-
-fn write<T: Serialize>(folder: &Path, chip: String, key: String, value: T) -> io::Result<()> {
-    let name = name(&chip, &key);
-    let payload = serde_json::to_vec_pretty(&Entry { chip, key, value })?;
-    open(folder)?.write(&name, &payload)
-}
-
 /// What was measured for problems of this class on this chip, if it fits this one.
 pub fn winner(info: &DeviceInfo, p: &Problem) -> Option<Winner> {
     let (chip, key) = (chip(info), key(p));
     let name = name(&chip, &key);
     let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
-    let Store { folder, known, .. } = &mut *store;
+    let Store { disk, known, .. } = &mut *store;
     let found = known.entry(name).or_insert_with(|| {
-        let winner: Winner = read(folder.as_deref()?, &chip, &key)?;
+        let winner: Winner = disk.as_ref()?.read(&chip, &key)?;
         (winner.class == p.class()).then_some(winner)
     });
     found.clone().filter(|w| p.fits(&w.schedule))
@@ -110,8 +135,8 @@ pub fn keep(info: &DeviceInfo, w: &Winner) -> io::Result<()> {
     let (chip, key) = (chip(info), key(&w.class));
     let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
     store.known.insert(name(&chip, &key), Some(w.clone()));
-    match &store.folder {
-        Some(folder) => write(folder, chip, key, w),
+    match &store.disk {
+        Some(disk) => disk.write(chip, key, w),
         None => Ok(()),
     }
 }
@@ -121,9 +146,9 @@ pub fn roofline(info: &DeviceInfo) -> Roofline {
     let chip = chip(info);
     let name = name(&chip, "roofline");
     let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
-    let Store { folder, peaks, .. } = &mut *store;
+    let Store { disk, peaks, .. } = &mut *store;
     let found = peaks.entry(name).or_insert_with(|| {
-        let r: Roofline = read(folder.as_deref()?, &chip, "roofline")?;
+        let r: Roofline = disk.as_ref()?.read(&chip, "roofline")?;
         let sane = |x: f64| x.is_finite() && x > 0.0;
         (sane(r.flops) && sane(r.bandwidth) && sane(r.launch)).then_some(r)
     });
@@ -138,8 +163,8 @@ pub fn keep_roofline(info: &DeviceInfo, r: Roofline) -> io::Result<()> {
     let chip = chip(info);
     let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
     store.peaks.insert(name(&chip, "roofline"), Some(r));
-    match &store.folder {
-        Some(folder) => write(folder, chip, "roofline".to_string(), r),
+    match &store.disk {
+        Some(disk) => disk.write(chip, "roofline".to_string(), r),
         None => Ok(()),
     }
 }
@@ -157,6 +182,7 @@ mod tests {
     #[test]
     fn entries_of_another_chip_and_damaged_ones_are_none() {
         let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::below(folder.path());
         let info = test_device();
         let w = Winner {
             class: problem(60).class(),
@@ -165,33 +191,36 @@ mod tests {
             model_us: 4.0,
         };
         let (chip, key) = (chip(&info), key(&w.class));
-        write(folder.path(), chip.clone(), key.clone(), &w).unwrap();
-        assert_eq!(read::<Winner>(folder.path(), &chip, &key), Some(w.clone()));
+        // Reading makes no folder.
+        assert_eq!(disk.read::<Winner>(&chip, &key), None);
+        assert!(!disk.folder.exists());
+        disk.write(chip.clone(), key.clone(), &w).unwrap();
+        assert_eq!(disk.read::<Winner>(&chip, &key), Some(w.clone()));
         // Rounded up to the same class; another class; a new driver.
         assert_eq!(super::key(&problem(33)), key);
         assert_ne!(super::key(&problem(65)), key);
         let mut newer = info.clone();
         newer.identity.version = "2".into();
-        assert_eq!(read::<Winner>(folder.path(), &super::chip(&newer), &key), None);
+        assert_eq!(disk.read::<Winner>(&super::chip(&newer), &key), None);
         // An entry of one chip under the name of another.
-        let entries = open(folder.path()).unwrap();
+        let entries = disk.made().unwrap();
         let payload = entries.read(&name(&chip, &key)).unwrap();
         let other = super::chip(&newer);
         entries.write(&name(&other, &key), &payload).unwrap();
-        assert_eq!(read::<Winner>(folder.path(), &other, &key), None);
+        assert_eq!(disk.read::<Winner>(&other, &key), None);
         // A flipped bit; half an entry; no JSON.
-        let file = folder.path().join("schedules").join(blake3::Hash::from_bytes(name(&chip, &key)).to_hex().as_str());
+        let file = disk.folder.join(blake3::Hash::from_bytes(name(&chip, &key)).to_hex().as_str());
         let whole = std::fs::read(&file).unwrap();
         let mut bent = whole.clone();
         *bent.last_mut().unwrap() ^= 1;
         for bad in [bent, whole[..whole.len() / 2].to_vec(), vec![]] {
             std::fs::write(&file, bad).unwrap();
-            assert_eq!(read::<Winner>(folder.path(), &chip, &key), None);
+            assert_eq!(disk.read::<Winner>(&chip, &key), None);
         }
         entries.write(&name(&chip, &key), b"{\"chip\": 1}").unwrap();
-        assert_eq!(read::<Winner>(folder.path(), &chip, &key), None);
+        assert_eq!(disk.read::<Winner>(&chip, &key), None);
         // Written anew over the damage.
-        write(folder.path(), chip.clone(), key.clone(), &w).unwrap();
-        assert_eq!(read::<Winner>(folder.path(), &chip, &key), Some(w));
+        disk.write(chip.clone(), key.clone(), &w).unwrap();
+        assert_eq!(disk.read::<Winner>(&chip, &key), Some(w));
     }
 }
