@@ -23,9 +23,12 @@ fn scattered(x: &Host, axis: usize, index: &[usize], shape: &[usize], source: &H
     out
 }
 
+/// Shape, axis, shape of the index, shape of the updates.
+type Case = (&'static [usize], usize, &'static [usize], &'static [usize]);
+
 #[test]
 fn along_every_axis_with_duplicates() {
-    let cases: [(&[usize], usize, &[usize], &[usize]); 9] = [
+    let cases: [Case; 9] = [
         (&[7], 0, &[11], &[11]),
         (&[1], 0, &[5], &[6]),
         (&[3000], 0, &[5000], &[5000]),
