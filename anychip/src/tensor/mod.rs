@@ -14,7 +14,9 @@ mod elementwise;
 mod from_ndarray;
 mod ids;
 mod index;
+mod masks;
 mod neural;
+mod norms;
 pub(crate) mod operand;
 mod operators;
 mod pad;
@@ -25,6 +27,7 @@ mod scan;
 mod scatter;
 mod sort;
 pub(crate) mod spatial;
+mod statistics;
 mod views;
 
 pub use random::Generator;

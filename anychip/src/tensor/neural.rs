@@ -86,25 +86,6 @@ impl Tensor {
         self.transpose(at, -1)?.op(Op::Softmax, &[])?.transpose(at, -1)
     }
 
-    /// (x−mean)/√(var+eps) · weight + bias along the last axis, whose extent weight and bias have.
-    pub fn layer_norm(&self, weight: &Tensor, bias: &Tensor, eps: f32) -> Result<Tensor> {
-        self.check_eps("layer_norm", eps)?;
-        self.op(Op::LayerNorm { eps }, &[weight, bias])
-    }
-
-    /// x/√(mean(x²)+eps) · weight along the last axis, whose extent the weight has.
-    pub fn rms_norm(&self, weight: &Tensor, eps: f32) -> Result<Tensor> {
-        self.check_eps("rms_norm", eps)?;
-        self.op(Op::RmsNorm { eps }, &[weight])
-    }
-
-    fn check_eps(&self, what: &str, eps: f32) -> Result<()> {
-        if eps >= 0.0 && eps.is_finite() {
-            return Ok(());
-        }
-        Err(Error::invalid(format!("{what}: eps is {eps}, must be a finite number of at least 0")))
-    }
-
     /// Rows of this table `[rows, width]`: ids `[…]` of an integer type give `[…, width]`. Ids that are known on the host
     /// are checked here; others, outside the table, give NaN (0 in integer tables).
     ///

@@ -10,7 +10,6 @@ use anychip_hal::{
     DType, Error, Result,
     op::{Op, ReduceOp},
 };
-use anychip_kernels::View;
 
 macro_rules! reductions {
     ($($(#[$doc:meta])* $name:ident $keep:ident $all:ident, $body:ident;)*) => {
@@ -34,7 +33,8 @@ macro_rules! reductions {
 }
 
 reductions! {
-    /// The sum. Integers wrap; 16-bit floats are summed in f32. Of nothing: 0.
+    /// The sum. Integers are summed in i64, which is the result's type (u64 for u64), and wrap there; 16-bit floats are summed in
+    /// f32. Of nothing: 0.
     /// ```
     /// # let device = anychip::Device::open("cpu")?;
     /// # use anychip::Tensor;
@@ -47,7 +47,7 @@ reductions! {
     /// # Ok::<(), anychip::Error>(())
     /// ```
     sum sum_keepdim sum_all, reduce_sum;
-    /// The product. Integers wrap. Of nothing: 1.
+    /// The product, in the types of [`Tensor::sum`]. Of nothing: 1.
     prod prod_keepdim prod_all, reduce_prod;
     /// The largest element; NaN when one is NaN. Of nothing: an error.
     max max_keepdim max_all, reduce_max;
@@ -59,10 +59,16 @@ reductions! {
     any any_keepdim any_all, reduce_any;
     /// Are all elements true; bool only. Of nothing: true.
     all all_keepdim all_all, reduce_all;
+    /// The unbiased variance Σ(x−mean)²/(n−1); floats only. Of one element or nothing: NaN.
+    var var_keepdim var_all, reduce_var;
+    /// The square root of the unbiased variance; floats only. Squares of differences are scaled where they would leave the type.
+    std std_keepdim std_all, reduce_std;
+    /// ln Σ e^x, without overflow in between; floats only. Of nothing: −∞.
+    logsumexp logsumexp_keepdim logsumexp_all, reduce_logsumexp;
 }
 
 impl Tensor {
-    fn reduce(&self, op: ReduceOp, axes: &[usize]) -> Result<Tensor> {
+    pub(super) fn reduce(&self, op: ReduceOp, axes: &[usize]) -> Result<Tensor> {
         if axes.is_empty() {
             // Nothing to reduce over, but the type is still checked.
             self.op(Op::Reduce { op, axes: vec![] }, &[])?;
@@ -71,19 +77,27 @@ impl Tensor {
         self.op(Op::Reduce { op, axes: axes.to_vec() }, &[])
     }
 
-    fn reduce_sum(&self, axes: &[usize]) -> Result<Tensor> {
-        self.reduce(ReduceOp::Sum, axes)
+    pub(super) fn reduce_sum(&self, axes: &[usize]) -> Result<Tensor> {
+        self.summable()?.reduce(ReduceOp::Sum, axes)
+    }
+
+    /// In the type that holds its sums: PyTorch's choice, a count of bytes must not wrap at 127.
+    fn summable(&self) -> Result<Tensor> {
+        match self.dtype() {
+            d if d.is_int() && d != DType::U64 => self.to_dtype(DType::I64),
+            _ => Ok(self.clone()),
+        }
     }
 
     fn reduce_prod(&self, axes: &[usize]) -> Result<Tensor> {
-        self.reduce(ReduceOp::Prod, axes)
+        self.summable()?.reduce(ReduceOp::Prod, axes)
     }
 
-    fn reduce_max(&self, axes: &[usize]) -> Result<Tensor> {
+    pub(super) fn reduce_max(&self, axes: &[usize]) -> Result<Tensor> {
         self.reduce(ReduceOp::Max, axes)
     }
 
-    fn reduce_min(&self, axes: &[usize]) -> Result<Tensor> {
+    pub(super) fn reduce_min(&self, axes: &[usize]) -> Result<Tensor> {
         self.reduce(ReduceOp::Min, axes)
     }
 
@@ -97,7 +111,7 @@ impl Tensor {
         self.reduce(ReduceOp::And, axes)
     }
 
-    fn reduce_mean(&self, axes: &[usize]) -> Result<Tensor> {
+    pub(super) fn reduce_mean(&self, axes: &[usize]) -> Result<Tensor> {
         if !self.dtype().is_float() {
             return Err(Error::DTypeMismatch(format!(
                 "mean: takes a float tensor, got {}; convert with to_dtype()",
@@ -108,11 +122,5 @@ impl Tensor {
         // The sum of a 16-bit type may overflow where the mean does not.
         let wide = if self.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
         self.to_dtype(wide)?.reduce(ReduceOp::Sum, axes)?.div(count)?.to_dtype(self.dtype())
-    }
-
-    /// Drops axes of extent 1.
-    fn without(&self, axes: &[usize]) -> Result<Tensor> {
-        let left = self.dims().iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, &n)| n);
-        self.view(View::Reshape(left.collect()))
     }
 }

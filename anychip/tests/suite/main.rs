@@ -4,6 +4,7 @@
 
 mod attention;
 mod bad_input;
+mod casts;
 mod common;
 mod conv;
 mod devices;
@@ -16,6 +17,7 @@ mod index;
 mod kernels;
 mod memory;
 mod neural;
+mod norms;
 mod numpy;
 mod out_of_memory;
 mod pad;
@@ -26,6 +28,7 @@ mod reduce;
 mod scan;
 mod scatter;
 mod sort;
+mod statistics;
 mod tune;
 mod types;
 mod views;

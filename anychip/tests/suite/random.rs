@@ -152,3 +152,13 @@ fn what_makes_no_sense_is_refused() {
     refused(Tensor::rand((1usize << 33, 1usize), DType::F32, &g, &d), &["rand", "8589934592", "4294967296"]);
     refused(Tensor::ones(3, DType::I32, &d).unwrap().bernoulli(&g), &["bernoulli", "float", "i32"]);
 }
+
+/// A product and a sum that stand apart are rounded apart: fused they would give 2^−24.
+#[test]
+fn products_and_sums_are_not_contracted() {
+    on_every_device(|d| {
+        let x = Tensor::full(1.0f32 + 1.0 / 4096.0, 100, d).unwrap().realize().unwrap().clone();
+        let left = x.mul(&x).unwrap().sub(1.0 + 1.0 / 2048.0).unwrap();
+        assert_eq!(left.to_vec::<f32>().unwrap(), [0.0; 100], "{d}");
+    });
+}

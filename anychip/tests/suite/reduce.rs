@@ -121,12 +121,14 @@ fn truth_and_integers() {
         assert!(!none.any_all().unwrap().to_vec0::<bool>().unwrap(), "{d}");
         let i: Vec<i32> = (0..5000).map(|i| (i * 7919) % 10007 - 5000).collect();
         let t = Tensor::from_slice(&i, (50, 100), d).unwrap();
-        assert_eq!(t.sum_all().unwrap().to_vec0::<i32>().unwrap(), i.iter().sum::<i32>(), "{d}");
+        assert_eq!(t.sum_all().unwrap().to_vec0::<i64>().unwrap(), i.iter().map(|&i| i as i64).sum::<i64>(), "{d}");
         assert_eq!(t.max_all().unwrap().to_vec0::<i32>().unwrap(), *i.iter().max().unwrap(), "{d}");
         let rows: Vec<i32> = i.chunks(100).map(|r| r.iter().copied().min().unwrap()).collect();
         assert_eq!(t.min(1).unwrap().to_vec1::<i32>().unwrap(), rows, "{d}");
-        let wraps = Tensor::full(i32::MAX, 3, d).unwrap().sum_all().unwrap().to_vec0::<i32>().unwrap();
-        assert_eq!(wraps, i32::MAX.wrapping_mul(3), "{d}");
+        let wide = Tensor::full(i32::MAX, 3, d).unwrap().sum_all().unwrap().to_vec0::<i64>().unwrap();
+        assert_eq!(wide, i32::MAX as i64 * 3, "{d}");
+        let wraps = Tensor::full(i64::MAX, 3, d).unwrap().sum_all().unwrap().to_vec0::<i64>().unwrap();
+        assert_eq!(wraps, i64::MAX.wrapping_mul(3), "{d}");
         let long = Tensor::full(1i64 << 40, 1000, d).unwrap().sum_all().unwrap().to_vec0::<i64>().unwrap();
         assert_eq!(long, 1000i64 << 40, "{d}");
     });

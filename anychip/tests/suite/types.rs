@@ -47,8 +47,13 @@ macro_rules! integers {
                 assert_eq!(v::<i64>(a.to_dtype(DType::I64)), x.iter().map(|&a| a as i64).collect::<Vec<_>>(), "{d}");
                 assert_eq!(v::<u8>(a.to_dtype(DType::U8)), x.iter().map(|&a| a as u8).collect::<Vec<_>>(), "{d}");
                 assert_eq!(v::<f32>(a.to_dtype(DType::F32)), x.iter().map(|&a| a as f32).collect::<Vec<_>>(), "{d}");
-                let sum = x.iter().fold(0 as $t, |s, &a| s.wrapping_add(a));
-                assert_eq!(a.sum_all().unwrap().to_vec0::<$t>().unwrap(), sum, "sum on {d}");
+                if $t::MAX as u64 != u64::MAX {
+                    let sum = x.iter().fold(0, |s: i64, &a| s.wrapping_add(a as i64));
+                    assert_eq!(a.sum_all().unwrap().to_vec0::<i64>().unwrap(), sum, "sum on {d}");
+                } else {
+                    let sum = x.iter().fold(0, |s: u64, &a| s.wrapping_add(a as u64));
+                    assert_eq!(a.sum_all().unwrap().to_vec0::<u64>().unwrap(), sum, "sum on {d}");
+                }
                 assert_eq!(a.max_all().unwrap().to_vec0::<$t>().unwrap(), max, "max on {d}");
                 assert_eq!(a.min_all().unwrap().to_vec0::<$t>().unwrap(), min, "min on {d}");
             });

@@ -75,7 +75,7 @@ fn constructors() {
         assert_eq!(Tensor::eye(2, DType::F32, d).unwrap().to_vec2::<f32>().unwrap(), [[1., 0.], [0., 1.]]);
         let x = Tensor::from_vec((0..24).collect::<Vec<i32>>(), (2, 3, 4), d).unwrap();
         assert_eq!(x.to_vec3::<i32>().unwrap()[1][2], [20, 21, 22, 23]);
-        assert_eq!(x.ones_like().unwrap().sum_all().unwrap().to_scalar::<i32>().unwrap(), 24);
+        assert_eq!(x.ones_like().unwrap().sum_all().unwrap().to_scalar::<i64>().unwrap(), 24);
         let empty = Tensor::from_vec(Vec::<f32>::new(), (0, 4), d).unwrap();
         assert_eq!(empty.add(1.0).unwrap().to_vec2::<f32>().unwrap(), Vec::<Vec<f32>>::new());
     });

@@ -13,6 +13,8 @@ pub enum Effect {
     NoOptimiser,
     /// A program's binary is whole only after its first launch.
     LateBinary,
+    /// `tanh` is replaced where it must be ±1.
+    TanhBelowOne,
     /// Two threads must not call it at once.
     Serialised,
 }
@@ -56,6 +58,12 @@ pub const QUIRKS: &[Quirk] = &[
         effect: Effect::LateBinary,
         why: "it compiles for a workgroup size at the first launch; a binary fetched before lacks that code, takes as long \
               to fetch as that compilation, and is what every later fetch gives (3.1)",
+    },
+    Quirk {
+        driver: "Portable Computing Language",
+        versions: &[],
+        effect: Effect::TanhBelowOne,
+        why: "tanh(±inf) is ±0.99999994, and so is that of every large number (3.1)",
     },
     Quirk {
         driver: "Oclgrind",

@@ -44,7 +44,7 @@ fn device(small: TypeSupport) -> DeviceInfo {
     }
 }
 
-fn plain() -> DeviceInfo {
+pub fn plain() -> DeviceInfo {
     device(TypeSupport::default())
 }
 

@@ -42,6 +42,8 @@ pub struct Dialect {
     pub fma_f64: bool,
     /// 64-bit atomics.
     pub atomic64: bool,
+    /// `tanh` stays below 1 where it must reach it: print a choice around it.
+    pub tanh_below_one: bool,
 }
 
 /// What the OpenCL dialect must know of a device.
@@ -57,6 +59,8 @@ pub struct OpenCl {
     pub fma_f64: bool,
     /// `cl_khr_int64_base_atomics` and `cl_khr_int64_extended_atomics`.
     pub atomic64: bool,
+    /// A defect: `tanh` stays below 1 even at infinity.
+    pub tanh_below_one: bool,
 }
 
 impl Dialect {
@@ -120,6 +124,7 @@ impl Dialect {
             fma_f32: o.fma_f32,
             fma_f64: o.fma_f64,
             atomic64: o.atomic64,
+            tanh_below_one: o.tanh_below_one,
         }
     }
 }

@@ -126,6 +126,7 @@ impl Printer<'_> {
             UnaryOp::Sin => call("sin"),
             UnaryOp::Cos => call("cos"),
             UnaryOp::Tan => call("tan"),
+            UnaryOp::Tanh if self.d.tanh_below_one => format!("{}({x})", self.helpers.tanh(s)),
             UnaryOp::Tanh => call("tanh"),
             UnaryOp::Erf => call("erf"),
             UnaryOp::CountOnes => call("popcount"),

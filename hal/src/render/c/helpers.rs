@@ -215,6 +215,16 @@ impl Helpers {
         })
     }
 
+    /// ±1 from where on the nearest number to the hyperbolic tangent is that.
+    pub fn tanh(&mut self, s: Shape) -> String {
+        let t = s.c();
+        self.need(format!("tanh_{}", s.tag()), |name| {
+            let from = s.number(if s.d == DType::F64 { 20.0 } else { 10.0 });
+            let result = s.pick(&format!("(fabs(x) >= {from})"), &format!("copysign({}, x)", s.one()), "tanh(x)");
+            format!("static {t} {name}({t} x) {{\n    return {result};\n}}\n")
+        })
+    }
+
     /// Zeros below the lowest one; the width for 0.
     pub fn trailing_zeros(&mut self, s: Shape) -> String {
         let t = s.c();

@@ -3,7 +3,14 @@
 use super::*;
 
 fn dialect() -> Dialect {
-    Dialect::opencl(OpenCl { f64: true, fma_f32: true, fma_f64: true, atomic64: true, f16: false })
+    Dialect::opencl(OpenCl {
+        f64: true,
+        fma_f32: true,
+        fma_f64: true,
+        atomic64: true,
+        f16: false,
+        tanh_below_one: false,
+    })
 }
 
 fn print(b: Builder) -> String {
