@@ -8,7 +8,7 @@ impl Tensor {
     /// The lower triangle of each matrix (the last two axes): 0 (false) above the diagonal. `diagonal` 1 also keeps the one above the
     /// main one, −1 leaves out the main one, and so on.
     pub fn tril(&self, diagonal: i64) -> Result<Tensor> {
-        self.triangle("tril", diagonal, |below| Ok(below))
+        self.triangle("tril", diagonal, Ok)
     }
 
     /// The upper triangle of each matrix (the last two axes): 0 (false) below the diagonal. `diagonal` 1 leaves out the main one, −1 also
