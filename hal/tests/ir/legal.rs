@@ -44,7 +44,7 @@ fn device(small: TypeSupport) -> DeviceInfo {
     }
 }
 
-pub fn plain() -> DeviceInfo {
+fn plain() -> DeviceInfo {
     device(TypeSupport::default())
 }
 

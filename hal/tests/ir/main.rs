@@ -3,7 +3,6 @@
 
 mod kernels;
 mod legal;
-mod narrow;
 mod reference;
 mod text;
 mod verify;

@@ -22,7 +22,6 @@ mod grid;
 mod group;
 mod guard;
 mod hoist;
-mod ints;
 mod range;
 mod small;
 mod spill;
@@ -82,7 +81,6 @@ pub fn legalize(k: &Kernel, t: &Target<'_>) -> Result<Kernel> {
         pass.finish(&mut e);
     }
     float::lower(&mut e, t.info)?;
-    ints::lower(&mut e, t.info)?;
     rewrite(&mut e, &mut arith::Arith::new(t.info))?;
     rewrite(&mut e, &mut group::Group::new(t.info, &uses, fragments && of_subgroup))?;
     guard::lower(&mut e, t.checked)?;
