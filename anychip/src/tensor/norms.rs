@@ -1,7 +1,7 @@
 //! Norms: over trailing axes, over groups of channels, with given statistics.
 //!
-//! Sums are taken in f32 (f64 for f64). Statistics of numbers whose squares overflow are taken of scaled ones: the result is
-//! right as long as the sum of a row itself does not overflow.
+//! Sums are taken in f32 (f64 for f64). The sum of a row's squared differences must stay inside the type: numbers up to 1e18/√n in
+//! f32, n being the elements of a row. Beyond, the variance is infinite and the norm 0, as in PyTorch.
 
 use super::Tensor;
 use anychip_hal::{Error, Result, op::Op};

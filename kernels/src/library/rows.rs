@@ -170,7 +170,7 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
                 let s = b.mul_add(d, d, s);
                 b.set(squares, s);
             });
-            let scale = norm_scale(b, &pass, Some(mean), squares, eps, work);
+            let scale = norm_scale(b, squares, n, eps);
             pass.each(b, false, |b, c, x| {
                 let d = b.sub(x, mean);
                 let y = b.mul(d, scale);
@@ -181,13 +181,14 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
             });
         }
         Row::RmsNorm { .. } => {
+            let n = b.cast(work, cols_v);
             let squares = b.var("squares", zero);
             pass.each(b, true, |b, _, x| {
                 let s = b.get(squares);
                 let s = b.mul_add(x, x, s);
                 b.set(squares, s);
             });
-            let scale = norm_scale(b, &pass, None, squares, eps, work);
+            let scale = norm_scale(b, squares, n, eps);
             pass.each(b, false, |b, c, x| {
                 let y = b.mul(x, scale);
                 let w = pass.emit.eval(b, r.affine[0], &[c], None);
@@ -199,54 +200,16 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
     Ok(Made { kernel: m.b.finish()?, scalars: m.scalars, grid: rows as u64 })
 }
 
-/// 1/√(Σ/n + eps), Σ being the sum of squares of the row's differences from `mean` (of its elements without one). Where it
-/// overflows it is taken again of scaled numbers: 1/√Σ may well be a number where Σ is none.
-fn norm_scale(
-    b: &mut Builder,
-    pass: &Pass<'_>,
-    mean: Option<Value>,
-    squares: VarId,
-    eps: Option<Value>,
-    work: DType,
-) -> Value {
+/// 1/√(Σ/n + eps).
+fn norm_scale(b: &mut Builder, squares: VarId, n: Value, eps: Option<Value>) -> Value {
     let total = group(b, ReduceOp::Sum, squares);
-    let n = b.cast(work, pass.cols);
-    let eps = match eps {
-        Some(eps) => eps,
-        None => b.number(work, 0.0),
-    };
-    let one = b.number(work, 1.0);
-    let inverse = |b: &mut Builder, total: Value, eps: Value, of: Value| {
-        let mean = b.binary(BinaryOp::Div, total, n);
-        let sum = b.add(mean, eps);
-        let root = b.unary(UnaryOp::Sqrt, sum);
-        b.binary(BinaryOp::Div, of, root)
-    };
-    let scale = inverse(b, total, eps, one);
-    let result = b.var("scale", scale);
-    let overflow = b.unary(UnaryOp::IsInf, total);
-    b.begin_if(overflow);
-    // Squares of the largest numbers fit after it, and so do those that made the sum overflow.
-    let shrink = b.number(work, 2f64.powi(if work == DType::F64 { -600 } else { -80 }));
-    let zero = b.number(work, 0.0);
-    let smaller = b.var("smaller", zero);
-    pass.each(b, false, |b, _, x| {
-        let d = match mean {
-            Some(mean) => b.sub(x, mean),
-            None => x,
-        };
-        let d = b.mul(d, shrink);
-        let s = b.get(smaller);
-        let s = b.mul_add(d, d, s);
-        b.set(smaller, s);
-    });
-    let total = group(b, ReduceOp::Sum, smaller);
-    let eps = b.mul(eps, shrink);
-    let eps = b.mul(eps, shrink);
-    let scale = inverse(b, total, eps, shrink);
-    b.set(result, scale);
-    b.end_if();
-    b.get(result)
+    let mut mean = b.binary(BinaryOp::Div, total, n);
+    if let Some(eps) = eps {
+        mean = b.add(mean, eps);
+    }
+    let root = b.unary(UnaryOp::Sqrt, mean);
+    let one = b.number(b.ty(root).elem().unwrap_or(Elem::D(DType::F32)), 1.0);
+    b.binary(BinaryOp::Div, one, root)
 }
 
 fn softmax(b: &mut Builder, pass: &Pass<'_>, finish: &Finish<'_>, zero: Value, work: DType) {
