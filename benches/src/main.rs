@@ -2,7 +2,8 @@
 //! drifts moves both. Prints a JSON line per measurement.
 //!
 //! `beside matmul`, `beside ops`, `beside small`, `beside minilm MODEL_FOLDER`, `beside first-matmul`; a device after it (`cpu`,
-//! `opencl:0`) limits it to that one; `EXPLAIN=1` prints MiniLM's plan. `scripts/bench` runs all of it beside the peers that have programs of their own.
+//! `opencl:0`) limits it to that one, names after `ops cpu` to those operations; `EXPLAIN=1` prints MiniLM's plan.
+//! `scripts/bench` runs all of it beside the peers that have programs of their own.
 
 use anychip::{Device, Error, Result, Tensor};
 use anychip_benches::{matmul, minilm_ids, small::SmallAdd, values, work};
@@ -55,6 +56,10 @@ fn median(mut times: Vec<Duration>) -> f64 {
     times[times.len() / 2].as_secs_f64() * 1e3
 }
 
+fn least(times: &[Duration]) -> f64 {
+    times.iter().min().map_or(0.0, Duration::as_secs_f64) * 1e3
+}
+
 fn timed(f: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
     let t = Instant::now();
     f()?;
@@ -63,6 +68,10 @@ fn timed(f: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
 
 /// Rounds of one of each, until three seconds are over, at least nine.
 fn in_turn(works: &mut [&mut dyn FnMut() -> Result<()>]) -> Result<Vec<f64>> {
+    Ok(rounds(works)?.into_iter().map(median).collect())
+}
+
+fn rounds(works: &mut [&mut dyn FnMut() -> Result<()>]) -> Result<Vec<Vec<Duration>>> {
     let mut times = vec![vec![]; works.len()];
     works.iter_mut().try_for_each(|w| w())?;
     let start = Instant::now();
@@ -71,7 +80,7 @@ fn in_turn(works: &mut [&mut dyn FnMut() -> Result<()>]) -> Result<Vec<f64>> {
             t.push(timed(*w)?);
         }
     }
-    Ok(times.into_iter().map(median).collect())
+    Ok(times)
 }
 
 fn devices(only: Option<&str>) -> Result<Vec<Device>> {
@@ -108,12 +117,15 @@ fn run() -> Result<()> {
         }
         Some("ops") => {
             for device in devices(arg(1))? {
-                for w in work(&device)? {
-                    let t = in_turn(&mut [&mut || w.run(&device)])?[0];
+                let named = |name: &str| args.len() < 3 || args[2..].iter().any(|a| a == name);
+                for w in work(&device)?.into_iter().filter(|w| named(w.name)) {
+                    let times = rounds(&mut [&mut || w.run(&device)])?.swap_remove(0);
+                    let least = least(&times);
+                    let t = median(times);
                     let rate = |x: f64| (x > 0.0).then(|| x / t / 1e6);
                     println!(
                         "{}",
-                        json!({"op": w.name, "device": device.id(), "ms": t, "gflops": rate(w.flops), "gbps": rate(w.bytes)})
+                        json!({"op": w.name, "device": device.id(), "ms": t, "least_ms": least, "gflops": rate(w.flops), "gbps": rate(w.bytes)})
                     );
                 }
             }
@@ -151,7 +163,7 @@ fn run() -> Result<()> {
         }
         _ => {
             return Err(Error::invalid(
-                "usage: beside matmul [DEVICE] | ops [DEVICE] | small [DEVICE] | minilm FOLDER [DEVICE] | first-matmul [DEVICE]",
+                "usage: beside matmul [DEVICE] | ops [DEVICE [NAME…]] | small [DEVICE] | minilm FOLDER [DEVICE] | first-matmul [DEVICE]",
             ));
         }
     }
