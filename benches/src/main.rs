@@ -60,6 +60,17 @@ fn least(times: &[Duration]) -> f64 {
     times.iter().min().map_or(0.0, Duration::as_secs_f64) * 1e3
 }
 
+/// Time that this process's threads have spent on cores, where the system tells. On a busy machine it says more than the
+/// clock on the wall.
+fn busy() -> Option<Duration> {
+    let mut sum = Duration::ZERO;
+    for task in std::fs::read_dir("/proc/self/task").ok()? {
+        let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        sum += Duration::from_nanos(text.split_whitespace().next()?.parse().ok()?);
+    }
+    Some(sum)
+}
+
 fn timed(f: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
     let t = Instant::now();
     f()?;
@@ -119,13 +130,22 @@ fn run() -> Result<()> {
             for device in devices(arg(1))? {
                 let named = |name: &str| args.len() < 3 || args[2..].iter().any(|a| a == name);
                 for w in work(&device)?.into_iter().filter(|w| named(w.name)) {
-                    let times = rounds(&mut [&mut || w.run(&device)])?.swap_remove(0);
+                    let mut cores = vec![];
+                    let times = rounds(&mut [&mut || {
+                        let from = busy();
+                        w.run(&device)?;
+                        cores.extend(from.zip(busy()).map(|(from, to)| to.saturating_sub(from)));
+                        Ok(())
+                    }])?
+                    .swap_remove(0);
+                    let cores = (!cores.is_empty()).then(|| (least(&cores), median(cores)));
                     let least = least(&times);
                     let t = median(times);
                     let rate = |x: f64| (x > 0.0).then(|| x / t / 1e6);
                     println!(
                         "{}",
-                        json!({"op": w.name, "device": device.id(), "ms": t, "least_ms": least, "gflops": rate(w.flops), "gbps": rate(w.bytes)})
+                        json!({"op": w.name, "device": device.id(), "ms": t, "least_ms": least,
+                               "core_ms": cores.map(|c| c.1), "least_core_ms": cores.map(|c| c.0), "gflops": rate(w.flops), "gbps": rate(w.bytes)})
                     );
                 }
             }

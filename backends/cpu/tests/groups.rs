@@ -27,8 +27,12 @@ fn reduce_kernel(op: ReduceOp, d: DType, w: u32) -> Kernel {
     b.finish().unwrap()
 }
 
-/// Element i takes element i + ⌈n/2⌉, until one is left.
+/// Element i joins element i mod 64, in order; then element i takes element i + ⌈n/2⌉, until one is left.
 fn tree<T: Copy>(mut v: Vec<T>, f: impl Fn(T, T) -> T) -> T {
+    for i in 64..v.len() {
+        v[i % 64] = f(v[i % 64], v[i]);
+    }
+    v.truncate(64);
     while v.len() > 1 {
         let half = v.len().div_ceil(2);
         for i in 0..v.len() - half {

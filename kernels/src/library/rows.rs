@@ -229,6 +229,9 @@ fn softmax(b: &mut Builder, pass: &Pass<'_>, finish: &Finish<'_>, zero: Value, w
         sum_into(b, sum, e);
     });
     let total = group(b, ReduceOp::Sum, sum);
+    // The largest element alone gives 1: its reciprocal neither overflows nor loses digits, and a product costs a tenth of a quotient.
+    let one = b.number(work, 1.0);
+    let share = b.binary(BinaryOp::Div, one, total);
     pass.each(b, false, |b, c, x| {
         // A kept row holds the exponentials by now.
         let e = match pass.kept {
@@ -238,7 +241,7 @@ fn softmax(b: &mut Builder, pass: &Pass<'_>, finish: &Finish<'_>, zero: Value, w
                 b.unary(UnaryOp::Exp, d)
             }
         };
-        let y = b.binary(BinaryOp::Div, e, total);
+        let y = b.mul(e, share);
         finish.store(b, pass, c, y);
     });
 }

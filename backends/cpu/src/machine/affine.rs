@@ -126,6 +126,7 @@ impl Affine {
     }
 
     /// The result where it is affine again.
+    #[inline(always)]
     pub fn binary(op: BinaryOp, ty: DType, a: Affine, b: Affine, shape: &Shape) -> Option<Affine> {
         let zip = |f: fn(i64, i64) -> i64| std::array::from_fn(|i| f(a.c[i], b.c[i]));
         let scale =

@@ -164,7 +164,7 @@ impl Machine<'_> {
     ) -> Result<(), Fault> {
         let region = self.region(at);
         // Bounds first: what follows indexes by them.
-        self.locate(at, region, comps, mask, kind, loc)?;
+        self.locate(at, &region, comps, mask, kind, loc)?;
         for lane in (0..self.n).filter(|&l| mask.has(l)) {
             let first = number(at.index_ty, self.lane(at.index, lane)) as usize;
             for element in first..first + comps {

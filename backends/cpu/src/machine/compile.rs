@@ -41,6 +41,7 @@ pub(super) struct Lowering<'k> {
     scalar_at: Vec<(u32, u32)>,
     ordered: bool,
     checking: bool,
+    sites: u32,
 }
 
 /// Compiles a kernel for a vector width. When `checking`, every read of a variable is an instruction of its own.
@@ -90,6 +91,7 @@ pub(crate) fn compile(kernel: &Kernel, level: Level, checking: bool) -> Result<P
         scalar_at,
         ordered: false,
         checking,
+        sites: 0,
     };
     low.count_uses();
     let mut vars = Vec::new();
@@ -110,8 +112,8 @@ pub(crate) fn compile(kernel: &Kernel, level: Level, checking: bool) -> Result<P
     let shared_bytes = at.next_multiple_of(64);
     at = 0;
     let private = kernel.private.iter().map(|a| low.array(a, &mut at, 8)).collect();
-    let Lowering { mut regs, prologue, table, ordered, .. } = low;
-    let slots = slots::assign(&mut regs, &vars, &prologue, &mut body);
+    let Lowering { mut regs, prologue, table, ordered, sites, .. } = low;
+    let slots::Slots { slots, lane_bytes } = slots::assign(&mut regs, &vars, &prologue, &mut body);
     Ok(Program {
         name: kernel.name.clone(),
         files: kernel.files.clone(),
@@ -120,6 +122,8 @@ pub(crate) fn compile(kernel: &Kernel, level: Level, checking: bool) -> Result<P
         table,
         regs,
         slots,
+        lane_bytes,
+        sites,
         vars,
         weight: weight(&body),
         prologue,
@@ -459,7 +463,9 @@ impl<'k> Lowering<'k> {
                 let at = self.target(*place, *index, loc)?;
                 let level = self.here();
                 let dst: Vec<Reg> = (0..lanes).map(|_| self.reg(ty, level)).collect();
-                out.push(Node::Do(Inst { code: Code::Load { at, dst: dst.clone().into() }, loc }));
+                let code = Code::Load { at, dst: dst.clone().into(), site: self.sites, held: false };
+                self.sites += 1;
+                out.push(Node::Do(Inst { code, loc }));
                 dst
             }
             Op::Store { place, index, value, .. } => {

@@ -46,6 +46,8 @@ pub(crate) struct Machine<'a> {
     /// Lanes at `continue`, per open loop.
     pub(super) continued: Vec<Mask>,
     pub(super) returned: Mask,
+    /// Where each load of the program read last, and zero before.
+    pub(super) sites: Vec<usize>,
     pub check: Option<Checker>,
     _arena: Arena,
 }
@@ -94,6 +96,7 @@ impl<'a> Machine<'a> {
             scratch,
             continued: vec![],
             returned: Mask::Empty,
+            sites: vec![0; p.sites as usize],
             check,
             _arena: arena,
         })
@@ -135,9 +138,19 @@ impl<'a> Machine<'a> {
 
     // ---- registers ----
 
+    #[inline]
     pub fn set(&mut self, r: Reg, rep: Rep) {
         self.reps[r as usize] = rep;
         self.filled[r as usize] = false;
+    }
+
+    /// One element for all lanes, which an instruction body has just written. Read by its own width: a wider read would wait
+    /// until every store before it, results included, has left the processor's store buffer.
+    #[inline]
+    fn set_one(&mut self, r: Reg, d: &u64) {
+        // Eight bytes, aligned; the rest of them is 0.
+        let bits = unsafe { read_bits((d as *const u64).cast(), 0, self.bytes(r)) };
+        self.set(r, Rep::Uniform(bits));
     }
 
     pub fn slot(&self, r: Reg) -> *mut u8 {
@@ -145,6 +158,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The register will hold one element per lane: where to write them.
+    #[inline]
     pub fn out(&mut self, r: Reg) -> *mut u8 {
         let d = self.slot(r);
         self.set(r, Rep::Vec(d));
@@ -180,7 +194,16 @@ impl<'a> Machine<'a> {
     }
 
     /// The register's lanes, written out if they are not yet.
+    #[inline]
     pub fn lanes(&mut self, r: Reg) -> *const u8 {
+        match self.reps[r as usize] {
+            Rep::Vec(p) => p,
+            _ => self.write_out(r),
+        }
+    }
+
+    #[inline(never)]
+    fn write_out(&mut self, r: Reg) -> *const u8 {
         let at = r as usize;
         let d = self.slot(r);
         match self.reps[at] {
@@ -194,10 +217,12 @@ impl<'a> Machine<'a> {
     }
 
     /// An operand: one element, or lanes.
+    #[inline]
     pub fn arg(&mut self, r: Reg) -> Arg {
         match self.reps[r as usize] {
             Rep::Uniform(bits) => Arg::One(bits),
-            _ => Arg::Vec(self.lanes(r)),
+            Rep::Vec(p) => Arg::Vec(p),
+            Rep::Affine(_) => Arg::Vec(self.write_out(r)),
         }
     }
 
@@ -267,7 +292,7 @@ impl<'a> Machine<'a> {
                 if let Rep::Uniform(bits) = self.reps[*a as usize] {
                     let mut d = 0u64;
                     unsafe { f(*op, 1, (&raw mut d).cast(), (&raw const bits).cast()) };
-                    self.set(*dst, Rep::Uniform(d));
+                    self.set_one(*dst, &d);
                 } else {
                     let a = self.lanes(*a);
                     let d = self.out(*dst);
@@ -287,7 +312,7 @@ impl<'a> Machine<'a> {
                 if let (Arg::One(_), Arg::One(_)) = (a, b) {
                     let mut d = 0u64;
                     unsafe { f(*op, 1, (&raw mut d).cast(), a, b) };
-                    self.set(*dst, Rep::Uniform(d));
+                    self.set_one(*dst, &d);
                 } else {
                     let d = self.out(*dst);
                     unsafe { f(*op, self.n, d, a, b) };
@@ -309,7 +334,7 @@ impl<'a> Machine<'a> {
                 Rep::Uniform(bits) => {
                     let mut d = 0u64;
                     unsafe { f(1, (&raw mut d).cast(), (&raw const bits).cast()) };
-                    self.set(*dst, Rep::Uniform(d));
+                    self.set_one(*dst, &d);
                 }
                 Rep::Affine(x) if is_wide(*from) && is_wide(*to) && x.cast(*from, *to, &self.shape).is_some() => {
                     if let Some(x) = x.cast(*from, *to, &self.shape) {
@@ -340,7 +365,7 @@ impl<'a> Machine<'a> {
                     (if *signed { (high as i32 >> (32 - width)) as u32 } else { high >> (32 - width) }) as u64
                 });
             }
-            Code::Load { at, dst } => self.load(at, dst, mask, inst.loc)?,
+            Code::Load { at, dst, site, held } => self.load(at, dst, (*site, *held), mask, inst.loc)?,
             Code::Store { at, src } => self.store(at, src, mask, inst.loc)?,
             Code::Get { dst, var } => {
                 self.check_get(*var, mask, inst.loc)?;
@@ -371,7 +396,7 @@ impl<'a> Machine<'a> {
         if let (Arg::One(_), Arg::One(_)) = (a, b) {
             let mut d = 0u64;
             unsafe { f(op, 1, (&raw mut d).cast(), a, b) };
-            self.set(dst, Rep::Uniform(d));
+            self.set_one(dst, &d);
         } else {
             let d = self.out(dst);
             unsafe { f(op, self.n, d, a, b) };
@@ -391,7 +416,7 @@ impl<'a> Machine<'a> {
             let (x, b, c) = (self.lane(a, 0), self.arg(b), self.arg(c));
             let mut d = 0u64;
             unsafe { f(1, (&raw mut d).cast(), (&raw const x).cast(), b, c) };
-            return self.set(dst, Rep::Uniform(d));
+            return self.set_one(dst, &d);
         }
         // The product commutes: the first factor is the one with lanes.
         let (a, b) = if uniform(self, a) { (b, a) } else { (a, b) };

@@ -47,19 +47,23 @@ impl Machine<'_> {
             // Scratch holds the block's lanes at 8 bytes each; a workgroup is at most the block.
             let tmp = self.scratch;
             let result = unsafe {
-                match arg {
-                    Arg::Vec(p) => std::ptr::copy_nonoverlapping(p.add(g * w * bytes), tmp, w * bytes),
-                    Arg::One(bits) => (self.p.table.splat)(w, tmp, bits, bytes),
-                }
-                if let Mask::Part(m) = mask {
-                    for l in 0..w {
-                        if m.lanes[g * w + l] == 0 {
-                            write_bits(tmp, l, bytes, neutral(op, ty));
+                match (arg, mask) {
+                    (Arg::Vec(p), Mask::Full) => f(op, w, p.add(g * w * bytes)),
+                    (arg, mask) => {
+                        match arg {
+                            Arg::Vec(p) => std::ptr::copy_nonoverlapping(p.add(g * w * bytes), tmp, w * bytes),
+                            Arg::One(bits) => (self.p.table.splat)(w, tmp, bits, bytes),
                         }
+                        if let Mask::Part(m) = mask {
+                            for l in 0..w {
+                                if m.lanes[g * w + l] == 0 {
+                                    write_bits(tmp, l, bytes, neutral(op, ty));
+                                }
+                            }
+                        }
+                        f(op, w, tmp)
                     }
                 }
-                f(op, w, tmp);
-                read_bits(tmp, 0, bytes)
             };
             if self.groups == 1 {
                 self.set(dst, Rep::Uniform(result));
@@ -83,7 +87,7 @@ impl Machine<'_> {
             self.check_access(at, 1, mask, Kind::Atomic, loc)?;
         }
         let region = self.region(at);
-        let found = self.locate(at, region, 1, mask, Kind::Atomic, loc)?;
+        let found = self.locate(at, &region, 1, mask, Kind::Atomic, loc)?;
         let size = at.size;
         let (value, compare) = (self.arg(value), compare.map(|c| self.arg(c)));
         let old = dst.map(|d| self.out(d));

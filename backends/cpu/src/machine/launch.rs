@@ -1,7 +1,7 @@
 //! Spreads a launch's workgroups over blocks and blocks over threads. The result does not depend on either: a
 //! workgroup never sees another's registers, and reductions within it have a fixed order.
 
-use super::{check::Checker, exec::Machine, program::Program};
+use super::{check::Checker, exec::Machine, ops::fence, program::Program};
 use crate::team::Team;
 use anychip_hal::{Error, Result};
 use std::sync::{
@@ -34,9 +34,9 @@ pub(crate) struct Launch<'a> {
 // The pointers are to memory that outlives the launch; kernels that race on it get either value, as on any device.
 unsafe impl Sync for Launch<'_> {}
 
-/// Bytes that the registers of a block may fill: half of the smallest first-level cache in use, 32 KiB and more,
-/// leaves room for what is read and written.
-const BLOCK_BYTES: usize = 16 << 10;
+/// Bytes that the registers of a block may fill: three quarters of the smallest first-level cache in use, 32 KiB, leave room
+/// for what is read and written.
+const BLOCK_BYTES: usize = 24 << 10;
 /// A workgroup of this many lanes is a block of its own: numbers of the workgroup are then the same for all lanes.
 const ENOUGH_LANES: usize = 512;
 /// Lane-instructions below which threads cost more than they give (waking one takes about 5 µs).
@@ -50,8 +50,7 @@ pub(crate) fn run(p: &Program, mut launch: Launch<'_>, team: &Team, check: bool)
     let total: u64 = launch.groups.iter().map(|&g| g as u64).product();
     let lanes = p.lanes();
     // At least 1 KiB of f32 for each instruction, so that finding it costs little.
-    let bytes: usize = p.slots.iter().map(|&b| b as usize).sum();
-    let target = (BLOCK_BYTES / bytes.max(1)).clamp(256, super::MAX_BLOCK);
+    let target = (BLOCK_BYTES / p.lane_bytes.max(1)).clamp(256, super::MAX_BLOCK);
     // Shared memory of a block stays in the second-level cache.
     let room = (128 << 10) / p.shared_bytes.max(1);
     let most = if lanes >= ENOUGH_LANES { 1 } else { (target / lanes).min(room).max(1) } as u64;
@@ -80,6 +79,7 @@ pub(crate) fn run(p: &Program, mut launch: Launch<'_>, team: &Team, check: bool)
         for b in 0..blocks {
             block(&mut machine, b).map_err(|e| *e)?;
         }
+        fence();
         return Ok(());
     }
     // Threads take runs of neighbouring blocks; the first fault in block order is reported.
@@ -101,7 +101,7 @@ pub(crate) fn run(p: &Program, mut launch: Launch<'_>, team: &Team, check: bool)
         loop {
             let from = next.fetch_add(chunk, Ordering::Relaxed);
             if from >= blocks {
-                return;
+                return fence();
             }
             for b in from..(from + chunk).min(blocks) {
                 if let Err(e) = block(&mut machine, b) {

@@ -144,6 +144,10 @@ pub(crate) enum Code {
     Load {
         at: Target,
         dst: Box<[Reg]>,
+        /// Which of the program's loads this is.
+        site: u32,
+        /// Nobody in the workgroup writes there while the registers are read: they may refer to it.
+        held: bool,
     },
     Store {
         at: Target,
@@ -233,6 +237,10 @@ pub(crate) struct Program {
     pub regs: Vec<RegInfo>,
     /// Bytes of a lane per slot.
     pub slots: Vec<u8>,
+    /// Bytes of a lane in slots that are written in every block.
+    pub lane_bytes: usize,
+    /// Loads.
+    pub sites: u32,
     /// Registers of variables, with names.
     pub vars: Vec<(Reg, String)>,
     /// Computed once per worker: what depends on constants, scalars and the place in the workgroup alone.
@@ -305,7 +313,7 @@ impl Code {
                 read(*index);
                 write(*dst);
             }
-            Code::Load { at, dst } => {
+            Code::Load { at, dst, .. } => {
                 read(at.index);
                 dst.iter().for_each(|&d| write(d));
             }

@@ -3,7 +3,8 @@
 //!
 //! A destination never shares a slot with an operand of the same instruction: the loops assume no overlap.
 
-use super::program::{Code, Inst, Node, Reg, RegInfo};
+use super::program::{Code, Inst, Node, Reg, RegInfo, Space};
+use anychip_hal::DType;
 use std::collections::HashMap;
 
 /// Numbers instructions in order and finds the last reader of each register.
@@ -13,6 +14,8 @@ struct Liveness {
     last: Vec<u32>,
     /// For each open loop: where it begins, and registers from outside that it reads.
     loops: Vec<(u32, Vec<Reg>)>,
+    /// Where which memory is written.
+    writes: Vec<(u32, Space)>,
 }
 
 impl Liveness {
@@ -54,6 +57,9 @@ impl Liveness {
                     code.visit(|r| reads.push(r), |r| writes.push(r));
                     reads.into_iter().for_each(|r| self.read(r));
                     writes.into_iter().for_each(|r| self.write(r));
+                    if let Code::Store { at, .. } | Code::Atomic { at, .. } = code {
+                        self.writes.push((self.at, at.space));
+                    }
                 }
                 Node::If { cond, then, otherwise, .. } => {
                     self.read(*cond);
@@ -118,6 +124,15 @@ impl Assign<'_> {
         }
     }
 
+    /// Whether what is loaded here stays in its memory as long as the registers are read. Shared memory only: a block has its
+    /// own, what other blocks write to a buffer is not known.
+    fn held(&self, space: Space, elem: DType, dst: &[Reg]) -> bool {
+        let last = dst.iter().map(|&r| self.live.last[r as usize]).max().unwrap_or(0);
+        matches!(space, Space::Shared(_))
+            && elem != DType::Bool
+            && !self.live.writes.iter().any(|&(at, to)| to == space && at > self.at && at <= last)
+    }
+
     fn reap(&mut self) {
         for r in self.dying.remove(&self.at).unwrap_or_default() {
             let info = self.regs[r as usize];
@@ -135,6 +150,9 @@ impl Assign<'_> {
                     writes.into_iter().for_each(|r| self.give(r));
                     if let Code::Set { a, dying, .. } = code {
                         *dying = self.live.last[*a as usize] == self.at;
+                    }
+                    if let Code::Load { at, dst, held, .. } = code {
+                        *held = self.held(at.space, at.elem, dst);
                     }
                     self.reap();
                 }
@@ -167,9 +185,18 @@ impl Assign<'_> {
     }
 }
 
-/// Assigns slots; returns bytes of an element per slot. Variables and the prologue's registers keep theirs.
-pub(crate) fn assign(regs: &mut [RegInfo], vars: &[(Reg, String)], prologue: &[Inst], body: &mut [Node]) -> Vec<u8> {
-    let mut live = Liveness { at: 0, born: vec![u32::MAX; regs.len()], last: vec![0; regs.len()], loops: vec![] };
+/// The memory of a lane.
+pub(crate) struct Slots {
+    /// Bytes of an element per slot.
+    pub slots: Vec<u8>,
+    /// Bytes of the slots that are not the prologue's, which seldom are more than one element for all lanes.
+    pub lane_bytes: usize,
+}
+
+/// Assigns slots. Variables and the prologue's registers keep theirs.
+pub(crate) fn assign(regs: &mut [RegInfo], vars: &[(Reg, String)], prologue: &[Inst], body: &mut [Node]) -> Slots {
+    let (born, last) = (vec![u32::MAX; regs.len()], vec![0; regs.len()]);
+    let mut live = Liveness { at: 0, born, last, loops: vec![], writes: vec![] };
     let mut forever: Vec<Reg> = vars.iter().map(|v| v.0).collect();
     for inst in prologue {
         inst.code.visit(|_| (), |r| forever.push(r));
@@ -183,9 +210,12 @@ pub(crate) fn assign(regs: &mut [RegInfo], vars: &[(Reg, String)], prologue: &[I
     }
     let mut assign =
         Assign { regs, live: &live, pool: Pool { slots: vec![], free: HashMap::new() }, at: 0, dying: HashMap::new() };
-    for r in forever {
+    for &r in &forever {
         assign.give(r);
     }
     assign.walk(body);
-    assign.pool.slots
+    let slots = assign.pool.slots;
+    let bytes = |slots: &[u8]| slots.iter().map(|&b| b as usize).sum::<usize>();
+    let lane_bytes = bytes(&slots[..vars.len()]) + bytes(&slots[forever.len()..]);
+    Slots { slots, lane_bytes }
 }

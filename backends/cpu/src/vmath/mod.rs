@@ -12,6 +12,8 @@ mod log;
 mod pow;
 mod round;
 mod trig;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 #[cfg(test)]
 mod tests;
@@ -114,6 +116,10 @@ macro_rules! unary {
 
         /// The function of `op` at `level` (at the baseline if the level is not available).
         pub fn unary(op: Unary, level: Level) -> UnaryFn {
+            #[cfg(target_arch = "x86_64")]
+            if level == Level::Avx512 && level.available() && let Some(f) = wide::unary(op) {
+                return f;
+            }
             match op {
                 $(Unary::$op => choose!(level, {
                     fn out_of_place(x: &[f32], y: &mut [f32]) {
@@ -128,6 +134,10 @@ macro_rules! unary {
 
         /// The function of `op` in place at `level` (at the baseline if the level is not available).
         pub fn unary_in_place(op: Unary, level: Level) -> InPlaceFn {
+            #[cfg(target_arch = "x86_64")]
+            if level == Level::Avx512 && level.available() && let Some(f) = wide::unary_in_place(op) {
+                return f;
+            }
             match op {
                 $(Unary::$op => choose!(level, {
                     fn in_place(x: &mut [f32]) {

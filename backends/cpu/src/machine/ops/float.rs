@@ -91,14 +91,14 @@ macro_rules! float {
                 if FUSED { a.mul_add(b, c) } else { $fma(a, b, c) }
             }
             #[inline(always)]
-            fn reduce(op: ReduceOp, d: &mut [$t]) {
+            fn reduce(op: ReduceOp, a: &[$t]) -> $t {
                 match op {
-                    ReduceOp::Sum => tree(d, |x, y| x + y),
-                    ReduceOp::Prod => tree(d, |x, y| x * y),
-                    ReduceOp::Min => tree(d, |x, y| if x < y || x.is_nan() { x } else { y }),
-                    ReduceOp::Max => tree(d, |x, y| if x > y || x.is_nan() { x } else { y }),
+                    ReduceOp::Sum => tree(a, |x, y| x + y),
+                    ReduceOp::Prod => tree(a, |x, y| x * y),
+                    ReduceOp::Min => tree(a, |x, y| if x < y || x.is_nan() { x } else { y }),
+                    ReduceOp::Max => tree(a, |x, y| if x > y || x.is_nan() { x } else { y }),
                     // Refused when the kernel is compiled.
-                    ReduceOp::And | ReduceOp::Or | ReduceOp::Xor => {}
+                    ReduceOp::And | ReduceOp::Or | ReduceOp::Xor => a[0],
                 }
             }
         }

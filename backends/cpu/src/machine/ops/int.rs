@@ -119,15 +119,15 @@ macro_rules! int {
                 a.wrapping_mul(b).wrapping_add(c)
             }
             #[inline(always)]
-            fn reduce(op: ReduceOp, d: &mut [$t]) {
+            fn reduce(op: ReduceOp, a: &[$t]) -> $t {
                 match op {
-                    ReduceOp::Sum => tree(d, |x, y| x.wrapping_add(y)),
-                    ReduceOp::Prod => tree(d, |x, y| x.wrapping_mul(y)),
-                    ReduceOp::Min => tree(d, |x, y| x.min(y)),
-                    ReduceOp::Max => tree(d, |x, y| x.max(y)),
-                    ReduceOp::And => tree(d, |x, y| x & y),
-                    ReduceOp::Or => tree(d, |x, y| x | y),
-                    ReduceOp::Xor => tree(d, |x, y| x ^ y),
+                    ReduceOp::Sum => tree(a, |x, y| x.wrapping_add(y)),
+                    ReduceOp::Prod => tree(a, |x, y| x.wrapping_mul(y)),
+                    ReduceOp::Min => tree(a, |x, y| x.min(y)),
+                    ReduceOp::Max => tree(a, |x, y| x.max(y)),
+                    ReduceOp::And => tree(a, |x, y| x & y),
+                    ReduceOp::Or => tree(a, |x, y| x | y),
+                    ReduceOp::Xor => tree(a, |x, y| x ^ y),
                 }
             }
         }

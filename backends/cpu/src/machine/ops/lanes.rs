@@ -11,6 +11,8 @@ use std::slice::{from_raw_parts, from_raw_parts_mut};
 pub(crate) trait Same: Copy + 'static {
     /// From the low bits.
     fn of(bits: u64) -> Self;
+    /// As the low bits.
+    fn bits(self) -> u64;
 }
 
 /// An element that is computed with.
@@ -23,8 +25,8 @@ pub(crate) trait Num: Same + PartialOrd {
     fn mul_add<const FUSED: bool>(a: Self, b: Self, c: Self) -> Self;
     /// a·b+c, rounded once.
     fn fma<const FUSED: bool>(a: Self, b: Self, c: Self) -> Self;
-    /// Reduces in place by [`tree`].
-    fn reduce(op: ReduceOp, d: &mut [Self]);
+    /// Reduces by [`tree`].
+    fn reduce(op: ReduceOp, a: &[Self]) -> Self;
 }
 
 macro_rules! same {
@@ -32,6 +34,12 @@ macro_rules! same {
         impl Same for $t {
             #[inline(always)]
             fn of(bits: u64) -> $t { bits as $t }
+            #[inline(always)]
+            fn bits(self) -> u64 {
+                let mut bytes = [0; 8];
+                bytes[..size_of::<$t>()].copy_from_slice(&self.to_le_bytes());
+                u64::from_le_bytes(bytes)
+            }
         }
     )*};
 }
@@ -41,11 +49,19 @@ impl Same for f32 {
     fn of(bits: u64) -> f32 {
         f32::from_bits(bits as u32)
     }
+    #[inline(always)]
+    fn bits(self) -> u64 {
+        self.to_bits() as u64
+    }
 }
 impl Same for f64 {
     #[inline(always)]
     fn of(bits: u64) -> f64 {
         f64::from_bits(bits)
+    }
+    #[inline(always)]
+    fn bits(self) -> u64 {
+        self.to_bits()
     }
 }
 
@@ -151,10 +167,25 @@ pub(super) unsafe fn select<A: Same>(n: usize, d: *mut u8, cond: *const u8, a: A
     }
 }
 
-/// Halves until one is left: element i takes element i + ⌈n/2⌉. The order depends on `n` alone.
+/// Elements that a reduction keeps side by side: four vectors of AVX-512, which hide an addition's latency.
+const SIDE_BY_SIDE: usize = 64;
+
+/// Element i joins element i mod 64, in order; what is left is halved until one is left: element i takes element
+/// i + ⌈n/2⌉. The order depends on the length alone, which is not 0.
 #[inline(always)]
-pub(super) fn tree<T: Copy>(d: &mut [T], f: impl Fn(T, T) -> T) {
-    let mut n = d.len();
+pub(super) fn tree<T: Copy>(a: &[T], f: impl Fn(T, T) -> T) -> T {
+    let mut n = a.len().min(SIDE_BY_SIDE);
+    let mut d = [a[0]; SIDE_BY_SIDE];
+    d[..n].copy_from_slice(&a[..n]);
+    let mut chunks = a[n..].chunks_exact(SIDE_BY_SIDE);
+    for c in &mut chunks {
+        for (d, &x) in d.iter_mut().zip(c) {
+            *d = f(*d, x);
+        }
+    }
+    for (d, &x) in d.iter_mut().zip(chunks.remainder()) {
+        *d = f(*d, x);
+    }
     while n > 1 {
         let half = n.div_ceil(2);
         let (low, high) = d[..n].split_at_mut(half);
@@ -163,6 +194,7 @@ pub(super) fn tree<T: Copy>(d: &mut [T], f: impl Fn(T, T) -> T) {
         }
         n = half;
     }
+    d[0]
 }
 
 #[inline(always)]

@@ -9,6 +9,7 @@ mod compare;
 mod float;
 mod int;
 mod lanes;
+mod stream;
 
 use crate::vmath::Level;
 use anychip_hal::{
@@ -37,8 +38,8 @@ pub(crate) type MulAddFn = unsafe fn(usize, *mut u8, *const u8, Arg, Arg);
 pub(crate) type SelectFn = unsafe fn(usize, *mut u8, *const u8, Arg, Arg);
 /// `d[i] = a[i]` in another type.
 pub(crate) type CastFn = unsafe fn(usize, *mut u8, *const u8);
-/// Reduces `n ≥ 1` elements in place with a fixed tree; the result is in element 0.
-pub(crate) type ReduceFn = unsafe fn(ReduceOp, usize, *mut u8);
+/// The bits of the reduction of `n ≥ 1` elements in an order that depends on `n` alone.
+pub(crate) type ReduceFn = unsafe fn(ReduceOp, usize, *const u8) -> u64;
 /// `d[i] = mem[idx[i]]`; every index is in range. By the size of the element; indices are u32 or u64.
 pub(crate) type GatherFn = unsafe fn(usize, *mut u8, *const u8, *const u8, usize);
 /// The largest of `n` indices (u32 or u64 by `wide`), 0 for none.
@@ -47,6 +48,8 @@ pub(crate) type MaxFn = unsafe fn(usize, *const u8, usize) -> u64;
 pub(crate) type RampFn = unsafe fn(usize, *mut u8, u64, u64, usize);
 /// `d[i] = bits`, by the size of the element.
 pub(crate) type SplatFn = unsafe fn(usize, *mut u8, u64, usize);
+/// Copies bytes past the caches where the processor can: they will not be read soon.
+pub(crate) type StreamFn = unsafe fn(usize, *mut u8, *const u8);
 /// `d[i] = a[i] != 0` as 0 or 1.
 pub(crate) type NormFn = unsafe fn(usize, *mut u8, *const u8);
 /// `d[i] = a[i] & b[i]` or `a[i] & !b[i]` of bool bytes; returns how many are set.
@@ -79,6 +82,8 @@ pub(crate) struct Table {
     pub ramp: RampFn,
     /// Splats.
     pub splat: SplatFn,
+    /// Copies past the caches.
+    pub stream: StreamFn,
     /// Bytes to bools.
     pub normalise: NormFn,
     /// Masks.
@@ -157,8 +162,8 @@ macro_rules! level {
                 unsafe { lanes::map1::<A, B>(n, d, a, |x| x.to()) }
             }
             $(#[$enable])?
-            unsafe fn reduce<T: Num>(op: ReduceOp, n: usize, d: *mut u8) {
-                T::reduce(op, unsafe { std::slice::from_raw_parts_mut(d as *mut T, n) })
+            unsafe fn reduce<T: Num>(op: ReduceOp, n: usize, a: *const u8) -> u64 {
+                T::reduce(op, unsafe { std::slice::from_raw_parts(a as *const T, n) }).bits()
             }
             $(#[$enable])?
             unsafe fn gather<T: Same>(n: usize, d: *mut u8, mem: *const u8, idx: *const u8, wide: usize) {
@@ -175,6 +180,10 @@ macro_rules! level {
             $(#[$enable])?
             unsafe fn splat(n: usize, d: *mut u8, bits: u64, bytes: usize) {
                 unsafe { lanes::splat(n, d, bits, bytes) }
+            }
+            $(#[$enable])?
+            unsafe fn stream(bytes: usize, d: *mut u8, a: *const u8) {
+                unsafe { stream::$name(bytes, d, a) }
             }
             $(#[$enable])?
             unsafe fn normalise(n: usize, d: *mut u8, a: *const u8) {
@@ -200,6 +209,7 @@ macro_rules! level {
                 max_index,
                 ramp,
                 splat,
+                stream,
                 normalise,
                 mask,
             };
@@ -217,6 +227,8 @@ level!(baseline, Baseline, true);
 level!(avx2, Avx2, true, #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]);
 #[cfg(target_arch = "x86_64")]
 level!(avx512, Avx512, true, #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl")]);
+
+pub(crate) use stream::{fence, prefetch};
 
 /// The bodies for a vector width; the baseline's where this processor lacks it.
 pub(crate) fn table(level: Level) -> Table {
