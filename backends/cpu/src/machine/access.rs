@@ -92,7 +92,15 @@ impl Machine<'_> {
         }
     }
 
-    fn out_of_bounds(&mut self, at: &Target, region: &Region, comps: usize, mask: &Mask, kind: Kind, loc: Loc) -> Fault {
+    fn out_of_bounds(
+        &mut self,
+        at: &Target,
+        region: &Region,
+        comps: usize,
+        mask: &Mask,
+        kind: Kind,
+        loc: Loc,
+    ) -> Fault {
         let outside = |i: i128| i < 0 || i + comps as i128 > region.len as i128;
         let found = (0..self.n).filter(|&l| mask.has(l)).find_map(|l| {
             let i = number(at.index_ty, self.lane(at.index, l));
