@@ -52,6 +52,7 @@ fn table(info: &DeviceInfo) -> Table {
     row("driver", format!("{} {}", i.driver, i.version));
     row("physical", i.physical.clone());
     row("class", format!("{:?}, {} units", info.class, info.units));
+    row("vector", format!("{} lanes of f32 in the code of one lane", info.vector));
     let m = &info.memory;
     let shared = if m.unified { ", shared with the host" } else { "" };
     row("memory", format!("{}, largest buffer {}{shared}", size(m.total), size(m.max_alloc)));

@@ -19,6 +19,9 @@ pub struct DeviceInfo {
     pub class: DeviceClass,
     /// Parallel units as the driver counts them (cores, SMs, CUs).
     pub units: u32,
+    /// Lanes of an f32 vector with which the code of one lane of a workgroup is fastest. 1 where the lanes of a workgroup are
+    /// themselves lanes of a vector, as on GPUs; more where they run one after another and only vectors in the code use the units.
+    pub vector: u32,
     /// Memory.
     pub memory: MemoryInfo,
     /// Per element type: what may be done with it.

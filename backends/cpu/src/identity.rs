@@ -69,6 +69,8 @@ pub(crate) fn info(level: Level, threads: usize) -> DeviceInfo {
         identity: Identity::new(&vendor, &name, &driver, env!("CARGO_PKG_VERSION"), &name),
         class: DeviceClass::Cpu,
         units: threads as u32,
+        // The machine runs the lanes of a workgroup as vectors.
+        vector: 1,
         memory: MemoryInfo {
             total,
             max_alloc: total,

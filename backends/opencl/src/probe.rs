@@ -158,7 +158,8 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
         );
     }
 
-    let mut features = BTreeSet::from([Feature::Erf]);
+    // No erf: it is a function with branches in every driver's library, which keeps loops and vectors from being vector code.
+    let mut features = BTreeSet::new();
     if flag(single, CL_FP_FMA) {
         features.insert(Feature::Fma);
     }
@@ -196,6 +197,7 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
         identity,
         class,
         units: ask.number(CL_DEVICE_MAX_COMPUTE_UNITS).unwrap_or(1) as u32,
+        vector: ask.number(CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT).unwrap_or(1).clamp(1, 16) as u32,
         memory: MemoryInfo { total, max_alloc, unified, kinds: vec![Memory::Device, Memory::Upload, Memory::Readback] },
         types,
         features,

@@ -265,9 +265,20 @@ impl Builder {
         }
     }
 
-    /// Two operands of one type.
+    /// A scalar beside a vector is splatted: what computes with scalars computes with vectors too.
+    #[track_caller]
+    fn alike<const N: usize>(&mut self, of: [Value; N]) -> [Value; N] {
+        let lanes = of.iter().map(|&v| self.ty(v).lanes()).max().unwrap_or(1);
+        of.map(|v| match self.ty(v) {
+            Type::Num { lanes: 1, .. } if lanes > 1 => self.splat(v, lanes),
+            _ => v,
+        })
+    }
+
+    /// Two operands of one type, or a vector and a scalar.
     #[track_caller]
     pub fn binary(&mut self, op: BinaryOp, a: Value, b: Value) -> Value {
+        let [a, b] = self.alike([a, b]);
         self.same(&format!("{op:?}"), a, b);
         self.define(self.ty(a), Op::Binary(op, a, b))
     }
@@ -293,6 +304,7 @@ impl Builder {
     /// Comparison.
     #[track_caller]
     pub fn compare(&mut self, op: CmpOp, a: Value, b: Value) -> Value {
+        let [a, b] = self.alike([a, b]);
         self.same(&format!("{op:?}"), a, b);
         let lanes = self.ty(a).lanes();
         self.define(Type::vector(DType::Bool, lanes), Op::Compare(op, a, b))
@@ -301,6 +313,7 @@ impl Builder {
     /// a·b+c, rounded once or twice.
     #[track_caller]
     pub fn mul_add(&mut self, a: Value, b: Value, c: Value) -> Value {
+        let [a, b, c] = self.alike([a, b, c]);
         self.same("mul_add", a, b);
         self.same("mul_add", a, c);
         self.define(self.ty(a), Op::MulAdd(a, b, c))
@@ -309,6 +322,7 @@ impl Builder {
     /// a·b+c, rounded once.
     #[track_caller]
     pub fn fma(&mut self, a: Value, b: Value, c: Value) -> Value {
+        let [a, b, c] = self.alike([a, b, c]);
         self.same("fma", a, b);
         self.same("fma", a, c);
         self.define(self.ty(a), Op::Fma(a, b, c))
@@ -317,6 +331,11 @@ impl Builder {
     /// `cond ? a : b`.
     #[track_caller]
     pub fn select(&mut self, cond: Value, a: Value, b: Value) -> Value {
+        let lanes = self.ty(cond).lanes();
+        let [mut a, mut b] = self.alike([a, b]);
+        if lanes > 1 && self.ty(a).lanes() == 1 && self.ty(b).lanes() == 1 {
+            (a, b) = (self.splat(a, lanes), self.splat(b, lanes));
+        }
         self.same("select", a, b);
         self.define(self.ty(a), Op::Select(cond, a, b))
     }

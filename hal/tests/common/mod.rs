@@ -28,6 +28,7 @@ pub fn info() -> DeviceInfo {
         identity: Identity::new("anychip", "Mock device", "mock", "1", "none"),
         class: DeviceClass::Accelerator,
         units: 1,
+        vector: 1,
         memory: MemoryInfo {
             total: 64 << 20,
             max_alloc: 32 << 20,

@@ -20,6 +20,7 @@ fn device(small: TypeSupport) -> DeviceInfo {
         identity: Identity::new("test", "test", "test", "1", "test"),
         class: DeviceClass::Software,
         units: 1,
+        vector: 1,
         memory: MemoryInfo { total: 1 << 30, max_alloc: 1 << 30, unified: true, kinds: vec![] },
         types,
         features: Default::default(),

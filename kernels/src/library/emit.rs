@@ -122,10 +122,85 @@ impl MapArgs {
         sum
     }
 
+    /// Whether the index is the same along an axis.
+    pub fn repeats(&self, axis: usize) -> bool {
+        matches!(self.strides[axis], Stride::Zero)
+    }
+
+    /// Whether neighbours along an axis lie side by side.
+    pub fn is_unit(&self, axis: usize) -> bool {
+        matches!(self.strides[axis], Stride::One)
+    }
+
+    /// The index `by` steps further along an axis.
+    pub fn step(&self, b: &mut Builder, at: Value, axis: usize, by: u64) -> Value {
+        if by == 0 {
+            return at;
+        }
+        let by = b.idx(by);
+        match self.strides[axis] {
+            Stride::Zero => at,
+            Stride::One => b.add(at, by),
+            Stride::Up(s) => {
+                let far = b.mul(s, by);
+                b.add(at, far)
+            }
+            Stride::Down(s) => {
+                let far = b.mul(s, by);
+                b.sub(at, far)
+            }
+        }
+    }
+
     /// The offset scalar, the start of every index.
     pub fn origin(&self) -> Option<Value> {
         self.offset
     }
+}
+
+/// Neighbours along an axis of the space that are computed together, as one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Along {
+    /// The axis.
+    pub axis: usize,
+    /// Lanes of the vector: 2, 4, 8.
+    pub width: u8,
+}
+
+/// The widest vector up to `most` lanes in which the expressions up to `roots` can be computed along an axis: 1 when they hold
+/// types that vectors are not made of, or a gather whose row changes along the axis.
+pub fn vector_width(body: &Body, roots: &[Id], axis: usize, most: u8) -> u8 {
+    let mut needed = vec![false; body.exprs.len()];
+    roots.iter().for_each(|&r| needed[r] = true);
+    for i in (0..body.exprs.len()).rev() {
+        if needed[i] {
+            operands(&body.exprs[i].0).into_iter().for_each(|o| needed[o] = true);
+        }
+    }
+    let varies = varying(body, axis);
+    let takes = |d: DType| matches!(compute_type(d), DType::F32 | DType::I32 | DType::U32 | DType::Bool);
+    let fits = body.exprs.iter().enumerate().filter(|(i, _)| needed[*i] && varies[*i]).all(|(_, (e, d))| match e {
+        Expr::Gather { id, .. } => takes(*d) && !varies[*id],
+        // A loop over the bits of one exponent.
+        Expr::Binary(BinaryOp::Pow, ..) if !d.is_float() => false,
+        _ => takes(*d),
+    });
+    if fits { most } else { 1 }
+}
+
+/// Per expression: whether its value changes along an axis.
+fn varying(body: &Body, axis: usize) -> Vec<bool> {
+    let moves = |map: &usize| body.maps[*map].strides[axis] != 0;
+    let mut varies: Vec<bool> = Vec::with_capacity(body.exprs.len());
+    for (e, _) in &body.exprs {
+        let own = match e {
+            Expr::Read { map, .. } | Expr::Index(map) | Expr::Gather { map, .. } => moves(map),
+            Expr::Anchor => true,
+            _ => false,
+        };
+        varies.push(own || operands(e).into_iter().any(|o| varies[o]));
+    }
+    varies
 }
 
 /// A body's parameters, declared, and its indices as far as outer coordinates fix them.
@@ -182,6 +257,18 @@ impl<'a> Emit<'a> {
 
     /// Computes the expression `root` at the remaining coordinates; its type is [`compute_type`] of the tensor's.
     pub fn eval(&self, b: &mut Builder, root: Id, coords: &[Value], anchor: Option<Value>) -> Value {
+        self.eval_along(b, root, coords, anchor, None)
+    }
+
+    /// [`Emit::eval`] of neighbours along an axis, from the coordinates on: a vector, or a scalar where all are the same.
+    pub fn eval_along(
+        &self,
+        b: &mut Builder,
+        root: Id,
+        coords: &[Value],
+        anchor: Option<Value>,
+        along: Option<Along>,
+    ) -> Value {
         let mut done: Vec<Option<Value>> = vec![None; self.body.exprs.len()];
         let mut indices: Vec<Option<Value>> = vec![None; self.maps.len()];
         // Only what the root needs, in order.
@@ -198,16 +285,28 @@ impl<'a> Emit<'a> {
             let v = match expr {
                 Expr::Read { slot, map } => {
                     let at = self.at(b, &mut indices, *map, coords);
-                    let v = b.load(Place::Buffer(self.slots[*slot]), at);
+                    let v = self.read(b, *slot, &self.maps[*map], at, along);
                     b.cast(compute_type(*dtype), v)
                 }
                 Expr::Gather { slot, id, map, .. } => {
                     let col = self.at(b, &mut indices, *map, coords);
-                    self.gather(b, *slot, i, value(id), col, *dtype)
+                    self.gather(b, *slot, i, value(id), (&self.maps[*map], col), *dtype, along)
                 }
                 Expr::Index(map) => {
                     let at = self.at(b, &mut indices, *map, coords);
-                    b.cast(compute_type(*dtype), at)
+                    let args = &self.maps[*map];
+                    match along.filter(|a| !args.repeats(a.axis)) {
+                        Some(a) => {
+                            let each: Vec<Value> = (0..a.width as u64)
+                                .map(|n| {
+                                    let at = args.step(b, at, a.axis, n);
+                                    b.cast(compute_type(*dtype), at)
+                                })
+                                .collect();
+                            b.vector(&each)
+                        }
+                        None => b.cast(compute_type(*dtype), at),
+                    }
                 }
                 Expr::Const(bits) => {
                     let c = b.bits(Type::scalar(*dtype), *bits);
@@ -244,8 +343,36 @@ impl<'a> Emit<'a> {
         v
     }
 
+    /// An element, or the neighbours along an axis: at once where they lie side by side.
+    fn read(&self, b: &mut Builder, slot: usize, map: &MapArgs, at: Value, along: Option<Along>) -> Value {
+        let place = Place::Buffer(self.slots[slot]);
+        match along.filter(|a| !map.repeats(a.axis)) {
+            None => b.load(place, at),
+            Some(a) if map.is_unit(a.axis) => b.load_vec(place, at, a.width),
+            Some(a) => {
+                let each: Vec<Value> = (0..a.width as u64)
+                    .map(|n| {
+                        let at = map.step(b, at, a.axis, n);
+                        b.load(place, at)
+                    })
+                    .collect();
+                b.vector(&each)
+            }
+        }
+    }
+
     /// `table[id, col]`; an id outside the table gives NaN or 0 and reads row 0.
-    fn gather(&self, b: &mut Builder, slot: usize, expr: Id, id: Value, col: Value, dtype: DType) -> Value {
+    #[allow(clippy::too_many_arguments)] // all of one gather
+    fn gather(
+        &self,
+        b: &mut Builder,
+        slot: usize,
+        expr: Id,
+        id: Value,
+        (map, col): (&MapArgs, Value),
+        dtype: DType,
+        along: Option<Along>,
+    ) -> Value {
         let (rows, stride) = self.gathers[expr].expect("declared with the body");
         let inside = in_range(b, id, rows);
         let row = b.cast(Elem::Idx, id);
@@ -253,7 +380,7 @@ impl<'a> Emit<'a> {
         let row = b.select(inside, row, zero);
         let base = b.mul(row, stride);
         let at = b.add(base, col);
-        let v = b.load(Place::Buffer(self.slots[slot]), at);
+        let v = self.read(b, slot, map, at, along);
         let v = b.cast(compute_type(dtype), v);
         let outside = match compute_type(dtype) {
             d if d.is_float() => b.number(d, f64::NAN),
@@ -297,7 +424,7 @@ pub fn operands(e: &Expr) -> Vec<Id> {
 
 /// Minimum and maximum of bool are and, or; powers of integers are products; everything else is the language's own.
 fn logical(b: &mut Builder, op: BinaryOp, x: Value, y: Value) -> Value {
-    let bool = b.ty(x) == Type::BOOL;
+    let bool = b.ty(x).elem().is_some_and(Elem::is_bool);
     match op {
         BinaryOp::Pow if b.ty(x).elem().is_some_and(Elem::is_int) => functions::integer_power(b, x, y),
         BinaryOp::Min if bool => b.binary(BinaryOp::And, x, y),

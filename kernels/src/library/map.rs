@@ -4,6 +4,7 @@ use super::{
     Body, Lanes, Made, Map,
     body::{Id, merge},
     emit::{Emit, Maker, MapArgs},
+    walk,
 };
 use anychip_hal::{
     DType, Result,
@@ -15,6 +16,9 @@ const SHORT_ROW: usize = 32;
 
 /// Writes `body.exprs[root]` over the space `dims` to where `out` says. Bindings: slots, output.
 pub fn map(mut body: Body, root: Id, dims: &[usize], out: Map, dtype: DType, lanes: Lanes) -> Result<Made> {
+    if lanes.vector > 1 {
+        return walk::map(body, root, dims, out, dtype, lanes.vector);
+    }
     body.maps.push(out);
     let (dims, _) = merge(dims, &mut body.maps, &[]);
     let out = body.maps.pop().unwrap_or(Map { strides: vec![], offset: 0 });

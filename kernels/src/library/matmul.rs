@@ -7,11 +7,11 @@
 use super::{
     Body, Expr, Made, Map,
     body::Id,
-    emit::{Emit, Maker, MapArgs, compute_type},
+    emit::{Along, Emit, Maker, MapArgs, compute_type, vector_width},
 };
 use anychip_hal::{
     DType, Result,
-    ir::{Access, BinaryOp, Builder, Builtin, CmpOp, Elem, ParamId, Place, Unroll, Value, VarId},
+    ir::{Access, BinaryOp, Builder, Builtin, CmpOp, Elem, ParamId, Place, PrivateId, Unroll, Value, VarId},
 };
 
 /// A matrix multiplication over a space `[batch…, m, n]` with what is fused behind it.
@@ -26,7 +26,7 @@ pub struct MatMul {
     pub k: usize,
     /// Left operand over `[batch…, m, k]`.
     pub a: Map,
-    /// Right operand over `[batch…, k, n]`.
+    /// Right operand over `[batch…, k, n]`; of a packed one, the strides of its batch axes.
     pub b: Map,
     /// Where the result goes.
     pub out: Map,
@@ -49,11 +49,13 @@ pub struct Schedule {
     pub lanes: u32,
     /// Rounds of the loop over k per iteration.
     pub unroll: u16,
+    /// The right operand is first copied into panels of a tile's columns ([`super::pack`]).
+    pub packed: bool,
 }
 
 impl Schedule {
     /// One result per lane: fits everything.
-    pub const PLAIN: Schedule = Schedule { rows: 1, vectors: 1, width: 1, lanes: 64, unroll: 1 };
+    pub const PLAIN: Schedule = Schedule { rows: 1, vectors: 1, width: 1, lanes: 64, unroll: 1, packed: false };
 
     /// Columns of a lane's tile.
     pub fn cols(&self) -> u32 {
@@ -62,7 +64,7 @@ impl Schedule {
 
     /// Whether a problem may be run with it: vectors need a right operand with unit column stride that is at least one tile wide.
     pub fn fits(&self, n: usize, b_col_stride: isize) -> bool {
-        self.cols() == 1 || (n >= self.cols() as usize && b_col_stride == 1)
+        self.cols() == 1 || self.packed || (n >= self.cols() as usize && b_col_stride == 1)
     }
 }
 
@@ -87,7 +89,17 @@ impl Tile {
         col: Option<Value>,
         k: Value,
     ) {
-        let base = rhs.map.index(b, col, rhs.outer, &[k]);
+        let base = match self.s.packed {
+            true => {
+                let cols = b.idx(self.s.cols() as u64);
+                let line = b.mul(k, cols);
+                Some(match col {
+                    Some(col) => b.add(col, line),
+                    None => line,
+                })
+            }
+            false => rhs.map.index(b, col, rhs.outer, &[k]),
+        };
         let right: Vec<Value> = (0..self.s.vectors)
             .map(|v| {
                 let at = offset(b, base, v as u64 * self.s.width as u64);
@@ -154,7 +166,8 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
     let tiles_m_v = m.extent("tiles_m", tiles_m);
     let tiles_n_v = m.extent("tiles_n", tiles_n);
     let a_buf = m.b.buffer("a", mm.dtype, Access::Read);
-    let b_buf = m.b.buffer("b", mm.dtype, Access::Read);
+    let panel = s.packed.then(|| m.extent("panel", mm.k * s.cols() as usize));
+    let b_buf = m.b.buffer("b", if s.packed { work } else { mm.dtype }, Access::Read);
     let out_buf = m.b.buffer("out", mm.out_dtype, Access::Write);
     let b = &mut m.b;
 
@@ -177,7 +190,8 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
     b.begin_if(inside);
     // At the right edge the tile is moved left; what lies before `col` belongs to the neighbour.
     let last_col = b.sub(cols_v, width);
-    let first_col = if s.cols() == 1 { col } else { b.binary(BinaryOp::Min, col, last_col) };
+    let moved = s.cols() > 1 && !s.packed;
+    let first_col = if moved { b.binary(BinaryOp::Min, col, last_col) } else { col };
     let height = b.idx(s.rows as u64);
     let first_row = b.mul(tile_m, height);
     let one = b.idx(1);
@@ -194,7 +208,16 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
         .collect();
     let b_base = b_args.index(b, b_args.origin(), 0, &coords);
     // The column comes first so that only k varies in the loop.
-    let b_col = column(b, &b_args, b_base, batch_axes + 1, first_col);
+    let b_col = match panel {
+        Some(panel) => {
+            let at = b.mul(tile_col, panel);
+            Some(match b_base {
+                Some(base) => b.add(base, at),
+                None => at,
+            })
+        }
+        None => column(b, &b_args, b_base, batch_axes + 1, first_col),
+    };
 
     let zero = b.number(work, 0.0);
     let zero = if s.width == 1 { zero } else { b.splat(zero, s.width) };
@@ -209,6 +232,11 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
 
     let o_base = out_args.index(b, out_args.origin(), 0, &coords);
     let plain = matches!(mm.body.exprs[mm.epilogue].0, Expr::Anchor);
+    let side_by_side = mm.out.strides.last() == Some(&1);
+    let vectors = s.packed
+        && side_by_side
+        && matches!(work, DType::F32)
+        && vector_width(&mm.body, &[mm.epilogue], batch_axes + 1, s.width) > 1;
     let done = Done {
         emit,
         epilogue: mm.epilogue,
@@ -217,8 +245,12 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
         buf: out_buf,
         dtype: mm.out_dtype,
         axes: batch_axes,
+        cols: cols_v,
+        divisible: cols_n.is_multiple_of(s.cols() as usize),
     };
-    if plain && s.width > 1 && mm.out.strides.last() == Some(&1) {
+    if vectors {
+        done.store_rows(b, &tile, &row_ids, rows_v, col, plain);
+    } else if plain && s.width > 1 && side_by_side && !s.packed {
         done.store_vectors(b, &tile, &row_ids, rows_v, first_col, col);
     } else {
         done.store_elements(b, &tile, &row_ids, rows_v, first_col, col);
@@ -240,9 +272,83 @@ struct Done<'a> {
     buf: ParamId,
     dtype: DType,
     axes: usize,
+    cols: Value,
+    /// Every tile has all its columns.
+    divisible: bool,
 }
 
 impl Done<'_> {
+    /// Of a packed product: the epilogue by vectors where the tile has all its columns, else element by element.
+    fn store_rows(&self, b: &mut Builder, t: &Tile, rows: &[Value], rows_v: Value, col: Value, plain: bool) {
+        if !self.divisible {
+            let width = b.idx(t.s.cols() as u64);
+            let end = b.add(col, width);
+            let whole = b.compare(CmpOp::Le, end, self.cols);
+            b.begin_if(whole);
+        }
+        if plain {
+            for (r, &row) in rows.iter().enumerate() {
+                let inside = b.compare(CmpOp::Lt, row, rows_v);
+                b.begin_if(inside);
+                let base = self.out.index(b, self.base, self.axes, &[row, col]);
+                for (v, var) in t.acc[r].iter().enumerate() {
+                    let at = offset(b, base, v as u64 * t.s.width as u64);
+                    let x = b.get(*var);
+                    let x = b.cast(self.dtype, x);
+                    b.store(Place::Buffer(self.buf), at, x);
+                }
+                b.end_if();
+            }
+        } else {
+            // One copy of the epilogue for all rows: it may be long.
+            let copy = self.copy(b, t);
+            let (zero, one, height) = (b.idx(0), b.idx(1), b.idx(t.s.rows as u64));
+            let r = b.begin_for(zero, height, one, Unroll::Never);
+            let row = b.add(rows[0], r);
+            let inside = b.compare(CmpOp::Lt, row, rows_v);
+            b.begin_if(inside);
+            let mut emit = self.emit.inner();
+            emit.fix(b, &[row]);
+            let width = b.idx(t.s.cols() as u64);
+            let line = b.mul(r, width);
+            let base = self.out.index(b, self.base, self.axes, &[row]);
+            let along = Along { axis: self.axes + 1, width: t.s.width };
+            let step = b.idx(t.s.width as u64);
+            let c = b.begin_for(zero, width, step, Unroll::Never);
+            let at = b.add(line, c);
+            let x = b.load_vec(Place::Private(copy), at, t.s.width);
+            let at_col = b.add(col, c);
+            let y = emit.eval_along(b, self.epilogue, &[at_col], Some(x), Some(along));
+            let y = if b.ty(y).lanes() == 1 { b.splat(y, t.s.width) } else { y };
+            let y = b.cast(self.dtype, y);
+            let at = self.out.index(b, base, self.axes + 1, &[at_col]);
+            let at = offset(b, at, 0);
+            b.store(Place::Buffer(self.buf), at, y);
+            b.end_for();
+            b.end_if();
+            b.end_for();
+        }
+        if !self.divisible {
+            b.begin_else();
+            self.store_elements(b, t, rows, rows_v, col, col);
+            b.end_if();
+        }
+    }
+
+    /// The tile in memory, row by row.
+    fn copy(&self, b: &mut Builder, t: &Tile) -> PrivateId {
+        let cols = t.s.cols();
+        let copy = b.private("tile", t.work, cols * t.s.rows);
+        for (r, vars) in t.acc.iter().enumerate() {
+            for (v, var) in vars.iter().enumerate() {
+                let at = b.u32(r as u32 * cols + v as u32 * t.s.width as u32);
+                let x = b.get(*var);
+                b.store(Place::Private(copy), at, x);
+            }
+        }
+        copy
+    }
+
     /// Whole vectors where the tile was not moved, else element by element.
     fn store_vectors(&self, b: &mut Builder, t: &Tile, rows: &[Value], rows_v: Value, first: Value, col: Value) {
         let whole = b.compare(CmpOp::Eq, first, col);
@@ -268,17 +374,7 @@ impl Done<'_> {
     fn store_elements(&self, b: &mut Builder, t: &Tile, rows: &[Value], rows_v: Value, first: Value, col: Value) {
         let cols = t.s.cols();
         let single = cols == 1 && t.s.rows == 1;
-        let copy = (!single).then(|| {
-            let copy = b.private("tile", t.work, cols * t.s.rows);
-            for (r, vars) in t.acc.iter().enumerate() {
-                for (v, var) in vars.iter().enumerate() {
-                    let at = b.u32(r as u32 * cols + v as u32 * t.s.width as u32);
-                    let x = b.get(*var);
-                    b.store(Place::Private(copy), at, x);
-                }
-            }
-            copy
-        });
+        let copy = (!single).then(|| self.copy(b, t));
         let zero = b.idx(0);
         let one = b.idx(1);
         let height = b.idx(t.s.rows as u64);
@@ -292,7 +388,10 @@ impl Done<'_> {
         let base = self.out.index(b, self.base, self.axes, &[row]);
         let c = b.begin_for(zero, width, one, Unroll::Never);
         let at_col = b.add(first, c);
-        let own = b.compare(CmpOp::Ge, at_col, col);
+        let own = match t.s.packed {
+            true => b.compare(CmpOp::Lt, at_col, self.cols),
+            false => b.compare(CmpOp::Ge, at_col, col),
+        };
         b.begin_if(own);
         let x = match copy {
             Some(copy) => {

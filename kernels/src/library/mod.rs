@@ -12,12 +12,14 @@ pub mod emit;
 mod functions;
 pub mod map;
 pub mod matmul;
+pub mod pack;
 mod random;
 pub mod reduce;
 pub mod rows;
 pub mod scan;
 pub mod scatter;
 pub mod sort;
+pub mod walk;
 
 pub use body::{Body, Expr, Map};
 
@@ -42,6 +44,9 @@ pub struct Lanes {
     pub max: u32,
     /// Workgroups fit the axis closely. For a device whose lanes are a loop (the CPU): a tail costs it more than another kernel.
     pub close: bool,
+    /// Lanes of the vectors that a lane computes with. More than 1: lanes run one after another, so that a workgroup is one
+    /// lane that walks a piece of the space by vectors, without barriers.
+    pub vector: u8,
 }
 
 /// Lanes of a workgroup on chips with real lanes: occupancy gains nothing above this.
@@ -50,7 +55,13 @@ const WIDE: u32 = 256;
 impl Lanes {
     /// What suits a device.
     pub fn of(info: &DeviceInfo) -> Lanes {
-        Lanes { max: info.limits.max_workgroup.max(1), close: info.class == DeviceClass::Cpu }
+        // The language's vectors have up to 8 lanes.
+        let vector = match info.vector {
+            8.. => 8,
+            4.. => 4,
+            _ => 1,
+        };
+        Lanes { max: info.limits.max_workgroup.max(1), close: info.class == DeviceClass::Cpu, vector }
     }
 
     /// What is worth measuring on a device: widths by doublings, in steps and close.
@@ -59,7 +70,7 @@ impl Lanes {
         let mut list = vec![Lanes::of(info)];
         for max in [32, 64, 128, 256, 512, 1024].into_iter().filter(|&max| max <= most) {
             for close in [false, true] {
-                list.push(Lanes { max, close });
+                list.push(Lanes { max, close, vector: 1 });
             }
         }
         list.dedup();
@@ -91,6 +102,9 @@ impl Lanes {
 
 impl std::fmt::Display for Lanes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.vector > 1 {
+            return write!(f, "one lane by vectors of {}", self.vector);
+        }
         write!(f, "up to {} lanes{}", self.max, if self.close { ", closely fitted" } else { "" })
     }
 }

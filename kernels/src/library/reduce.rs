@@ -8,6 +8,7 @@ use super::{
     Body, Lanes, Made, Map,
     body::{Id, merge},
     emit::{Emit, Maker, MapArgs, compute_type},
+    walk,
 };
 use anychip_hal::{
     DType, Result,
@@ -15,6 +16,7 @@ use anychip_hal::{
 };
 
 /// A reduction with what is fused around it.
+#[derive(Debug, Clone)]
 pub struct Reduce {
     /// What.
     pub op: ReduceOp,
@@ -95,6 +97,15 @@ fn combine(b: &mut Builder, op: ReduceOp, var: VarId, x: Value) {
 
 /// Makes the kernel. Bindings: slots, output.
 pub fn reduce(mut r: Reduce, schedule: Schedule, lanes: Lanes) -> Result<Made> {
+    if lanes.vector > 1 {
+        let made = match schedule {
+            Schedule::Across => walk::reduce::across(r.clone(), lanes.vector)?,
+            Schedule::Along => walk::reduce::along(r.clone(), lanes.vector)?,
+        };
+        if let Some(made) = made {
+            return Ok(made);
+        }
+    }
     r.body.maps.push(r.out.clone());
     let (dims, cuts) = merge(&r.dims, &mut r.body.maps, &[r.kept]);
     let out = r.body.maps.pop().unwrap_or(Map { strides: vec![], offset: 0 });

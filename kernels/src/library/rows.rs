@@ -8,6 +8,7 @@ use super::{
     Body, Lanes, Made, Map,
     body::{Id, merge},
     emit::{Emit, Maker, MapArgs, compute_type},
+    walk,
 };
 use anychip_hal::{
     DType, Result,
@@ -63,7 +64,7 @@ pub struct Schedule {
 }
 
 /// Rows up to one of these lengths are kept: few kernels, little waste.
-const KEPT: [usize; 4] = [512, 1024, 2048, 4096];
+pub(super) const KEPT: [usize; 4] = [512, 1024, 2048, 4096];
 
 struct Pass<'a> {
     emit: Emit<'a>,
@@ -113,6 +114,9 @@ fn group(b: &mut Builder, op: ReduceOp, var: VarId) -> Value {
 
 /// Makes the kernel. Bindings: slots, output.
 pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
+    if s.lanes.vector > 1 {
+        return walk::rows::rows(r, s);
+    }
     let last = r.dims.len() - 1;
     r.body.maps.push(r.out);
     let (dims, cuts) = merge(&r.dims, &mut r.body.maps, &[last]);

@@ -19,6 +19,7 @@ use crate::{
         emit::compute_type,
         map::map,
         matmul::{self, MatMul},
+        pack::{self, Pack},
         reduce::{self, Reduce, neutral, reduce},
         rows::{self, Row, Rows, rows},
     },
@@ -412,10 +413,6 @@ impl Planner<'_> {
         if g.root != a && in_library && self.takes_bare(&offer, d) {
             return Err(Stop::Again(Again::Bare(a)));
         }
-        // A right operand whose columns are far apart is copied once, when enough rows make up for it.
-        if col_stride != 1 && space[rank - 2] >= 16 && wide.len() > 1 && n >= 16 {
-            return Err(self.again_dense_operand(inputs[1]));
-        }
         let (schedule, origin) = match chosen {
             Schedule::Matmul(s) => (s, origin),
             _ => {
@@ -423,18 +420,61 @@ impl Planner<'_> {
                 (schedule::matmul::pick(&wide, &problem, device.info(), &roofline), Origin::CostModel)
             }
         };
+        // A right operand whose columns are far apart is copied once, when enough rows make up for it; packing does that anyway.
+        let spread = col_stride != 1 && space[rank - 2] >= 16 && wide.len() > 1 && n >= 16;
+        if spread && !schedule.packed {
+            return Err(self.again_dense_operand(inputs[1]));
+        }
         let why = format!("the least estimated time of {} tiles; each lane keeps its sums in registers", wide.len());
         let why = if origin == Origin::CostModel { why } else { String::new() };
         let about = about.schedule(Schedule::Matmul(schedule).to_string(), origin, why);
         let as_map = |s: &Strided| Map { strides: s.strides.clone(), offset: s.offset };
         let mut body = body;
-        let (mut left, mut right, mut target) = (as_map(&lhs), as_map(&rhs), as_map(&placed));
+        let (mut right, right_value) = match schedule.packed {
+            true => self.pack(&rhs, dtype, (schedule.cols(), schedule.width), rhs_item, d)?,
+            false => (as_map(&rhs), self.value(rhs_item)?),
+        };
+        let (mut left, mut target) = (as_map(&lhs), as_map(&placed));
         let mut maps: Vec<&mut Map> = body.maps.iter_mut().chain([&mut left, &mut right, &mut target]).collect();
         let dims = merge_leading(&space, rank - 2, &mut maps);
         let mm = MatMul { body, epilogue, dims, k, a: left, b: right, out: target, dtype, out_dtype: root.dtype };
         let made = matmul::matmul(mm, schedule)?;
-        let more = [self.value(lhs_item)?, self.value(rhs_item)?, out];
+        let more = [self.value(lhs_item)?, right_value, out];
         self.launch(made, d, &slots, &more, about)
+    }
+
+    /// Packs a right operand `[batch…, k, n]`: where its batches are, and its buffer.
+    fn pack(
+        &mut self,
+        rhs: &Strided,
+        dtype: DType,
+        (cols, width): (u32, u8),
+        item: usize,
+        d: usize,
+    ) -> Result<(Map, ValueRef), Stop> {
+        let axes = rhs.shape.len() - 2;
+        // What repeats is packed once.
+        let own: Vec<usize> = (0..axes).filter(|&i| rhs.strides[i] != 0 && rhs.shape[i] > 1).collect();
+        let of = |axes: &[usize]| -> (Vec<usize>, Vec<isize>) {
+            axes.iter().map(|&i| (rhs.shape[i], rhs.strides[i])).unzip()
+        };
+        let (dims, strides) = of(&[own.as_slice(), &[axes, axes + 1]].concat());
+        let cols = cols as usize;
+        let p = Pack { dims, from: Map { strides, offset: rhs.offset }, dtype, cols, width };
+        let [k, n] = [rhs.shape[axes], rhs.shape[axes + 1]];
+        let mut far = (k * n.div_ceil(cols) * cols) as isize;
+        let mut strides = vec![0; axes + 2];
+        for &i in own.iter().rev() {
+            strides[i] = far;
+            far *= rhs.shape[i] as isize;
+        }
+        let packed = self.temp(p.elements(), compute_type(dtype), d);
+        let elements = p.elements();
+        let moved = bytes(elements, dtype) + bytes(elements, compute_type(dtype));
+        let about = About::from(format!("pack {:?} {dtype} by {cols} columns", rhs.shape)).work(0.0, moved);
+        let made = pack::pack(p)?;
+        self.launch(made, d, &[item], &[packed], about)?;
+        Ok((Map { strides, offset: 0 }, packed))
     }
 
     /// The operand gets a dense buffer of its own.

@@ -31,7 +31,7 @@ pub fn pick(info: &DeviceInfo) -> Choice {
 
 /// The narrowest.
 pub fn plain(info: &DeviceInfo) -> Choice {
-    Choice { lanes: Lanes { max: info.limits.max_workgroup.clamp(1, 32), close: false } }
+    Choice { lanes: Lanes { max: info.limits.max_workgroup.clamp(1, 32), close: false, vector: 1 } }
 }
 
 /// Widths of a workgroup, close and in steps.

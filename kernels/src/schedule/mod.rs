@@ -163,12 +163,13 @@ impl std::fmt::Display for Schedule {
             Schedule::Matmul(s) => {
                 write!(
                     f,
-                    "tile {}x{}, vectors of {}, {} lanes, unrolled {}",
+                    "tile {}x{}, vectors of {}, {} lanes, unrolled {}{}",
                     s.rows,
                     s.cols(),
                     s.width,
                     s.lanes,
-                    s.unroll
+                    s.unroll,
+                    if s.packed { ", packed" } else { "" }
                 )
             }
         }

@@ -191,6 +191,7 @@ pub(crate) fn test_device() -> anychip_hal::DeviceInfo {
         identity: Identity::new("maker", "chip", "driver", "1", "slot 0"),
         class: DeviceClass::Software,
         units: 2,
+        vector: 1,
         memory: MemoryInfo { total: 1 << 30, max_alloc: 1 << 30, unified: true, kinds: vec![Memory::Device] },
         types: Default::default(),
         features: Default::default(),
