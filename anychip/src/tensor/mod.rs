@@ -22,6 +22,7 @@ mod operators;
 mod pad;
 pub(crate) mod pool;
 mod random;
+mod rearrange;
 mod reduce;
 mod scan;
 mod scatter;

@@ -94,6 +94,7 @@ impl Tensor {
     }
 
     /// Two axes change places.
+    #[doc(alias = "swapaxes")]
     pub fn transpose(&self, a: i64, b: i64) -> Result<Tensor> {
         let (a, b) = (self.axis("transpose", a)?, self.axis("transpose", b)?);
         let mut order: Vec<usize> = (0..self.rank()).collect();

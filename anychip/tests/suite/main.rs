@@ -24,6 +24,7 @@ mod pad;
 mod planner;
 mod pool;
 mod random;
+mod rearrange;
 mod reduce;
 mod scan;
 mod scatter;

@@ -47,6 +47,12 @@ impl Maker {
         self.b.scalar(name, DType::F32)
     }
 
+    /// A word of 32 bits.
+    pub fn word(&mut self, name: &str, x: u32) -> Value {
+        self.scalars.push(ScalarArg::U32(x));
+        self.b.scalar(name, DType::U32)
+    }
+
     /// Splits a linear index into coordinates of an index space, given the values of its extents: the last is fastest.
     pub fn split(&mut self, linear: Value, dims: &[Value]) -> Vec<Value> {
         Maker::split_in(&mut self.b, linear, dims)

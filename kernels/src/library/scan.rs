@@ -95,7 +95,7 @@ pub fn scan(mut s: Scan, schedule: Schedule, lanes: Lanes, max_shared: u32) -> R
     let rows: usize = dims[..outer].iter().product();
     let work = compute_type(s.dtype);
     let lanes = match schedule {
-        Schedule::Across => lanes.along(len.div_ceil(s.parts).div_ceil(OWN as usize)),
+        Schedule::Across => lanes.flat(len.div_ceil(s.parts).div_ceil(OWN as usize)),
         Schedule::Along => lanes.flat(rows),
     };
     let mut m = Maker::new("scan", lanes);
@@ -203,65 +203,57 @@ fn across(
     let carry = b.var("carry", start);
     let width = b.idx(lanes as u64);
     let step = b.idx((lanes * own) as u64);
-    let mine = b.idx(own as u64);
-    let mine = b.mul(lane, mine);
+    let own_count = b.idx(own as u64);
+    let mine = b.mul(lane, own_count);
+    let mine_end = b.add(mine, own_count);
+    let one = b.idx(1);
     let at = b.begin_for(first, end, step, Unroll::Never);
 
     // In: neighbouring lanes read neighbouring elements.
-    let mut place = lane;
-    let mut column = b.add(at, lane);
-    let mut places = vec![];
-    for k in 0..own {
-        if k > 0 {
-            place = b.add(place, width);
-            column = b.add(column, width);
-        }
-        places.push((place, column));
-        let inside = b.compare(CmpOp::Lt, column, end);
-        b.begin_if(inside);
-        let x = p.emit.eval(b, p.prologue, &[column], None);
-        b.store(chunk, place, x);
-        b.begin_else();
-        b.store(chunk, place, neutral);
-        b.end_if();
-    }
+    let i = b.begin_for(lane, step, width, Unroll::Never);
+    let column = b.add(at, i);
+    let inside = b.compare(CmpOp::Lt, column, end);
+    b.begin_if(inside);
+    let x = p.emit.eval(b, p.prologue, &[column], None);
+    b.store(chunk, i, x);
+    b.begin_else();
+    b.store(chunk, i, neutral);
+    b.end_if();
+    b.end_for();
     b.barrier();
 
     // This lane's elements lie side by side.
     let total = b.var("total", neutral);
-    let mut at_own = mine;
-    let one = b.idx(1);
-    let mut owned = vec![];
-    for k in 0..own {
-        if k > 0 {
-            at_own = b.add(at_own, one);
-        }
-        owned.push(at_own);
-        let x = b.load(chunk, at_own);
-        let t = b.get(total);
-        let t = if k == 0 { x } else { p.join(b, t, x) };
-        b.set(total, t);
-    }
+    let i = b.begin_for(mine, mine_end, one, Unroll::Never);
+    let x = b.load(chunk, i);
+    let t = b.get(total);
+    let t = p.join(b, t, x);
+    b.set(total, t);
+    b.end_for();
     let t = b.get(total);
     b.store(totals, lane, t);
     b.barrier();
-    let mut back = 1;
-    while back < lanes {
-        let by = b.idx(back as u64);
-        let reaches = b.compare(CmpOp::Ge, lane, by);
-        b.begin_if(reaches);
-        let other = b.sub(lane, by);
-        let x = b.load(totals, other);
-        let t = b.get(total);
-        let t = p.join(b, x, t);
-        b.set(total, t);
-        b.end_if();
-        b.barrier();
-        let t = b.get(total);
-        b.store(totals, lane, t);
-        b.barrier();
-        back *= 2;
-    }
+    let back = b.var("back", one);
+    b.begin_while();
+    let by = b.get(back);
+    let more = b.compare(CmpOp::Lt, by, width);
+    b.while_cond(more);
+    let by = b.get(back);
+    let reaches = b.compare(CmpOp::Ge, lane, by);
+    b.begin_if(reaches);
+    let other = b.sub(lane, by);
+    let x = b.load(totals, other);
+    let t = b.get(total);
+    let t = p.join(b, x, t);
+    b.set(total, t);
+    b.end_if();
+    b.barrier();
+    let t = b.get(total);
+    b.store(totals, lane, t);
+    b.barrier();
+    let twice = b.add(by, by);
+    b.set(back, twice);
+    b.end_while();
 
     // What lies in front of this lane's elements: what was carried, and the lanes before.
     let carried = b.get(carry);
@@ -274,13 +266,13 @@ fn across(
     let x = p.join(b, carried, x);
     b.set(so_far, x);
     b.end_if();
-    for &place in &owned {
-        let x = b.load(chunk, place);
-        let before = b.get(so_far);
-        let with = p.join(b, before, x);
-        b.set(so_far, with);
-        b.store(chunk, place, if p.exclusive { before } else { with });
-    }
+    let i = b.begin_for(mine, mine_end, one, Unroll::Never);
+    let x = b.load(chunk, i);
+    let before = b.get(so_far);
+    let with = p.join(b, before, x);
+    b.set(so_far, with);
+    b.store(chunk, i, if p.exclusive { before } else { with });
+    b.end_for();
     let all = b.idx(lanes as u64 - 1);
     let all = b.load(totals, all);
     let next = p.join(b, carried, all);
@@ -288,13 +280,14 @@ fn across(
     b.barrier();
 
     // Out.
-    for (place, column) in places {
-        let inside = b.compare(CmpOp::Lt, column, end);
-        b.begin_if(inside);
-        let v = b.load(chunk, place);
-        p.store(b, column, v);
-        b.end_if();
-    }
+    let i = b.begin_for(lane, step, width, Unroll::Never);
+    let column = b.add(at, i);
+    let inside = b.compare(CmpOp::Lt, column, end);
+    b.begin_if(inside);
+    let v = b.load(chunk, i);
+    p.store(b, column, v);
+    b.end_if();
+    b.end_for();
     b.barrier();
     b.end_for();
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use anychip_hal::{
     DType, DeviceInfo, Result,
-    ir::{Access, BinaryOp, Builder, Builtin, CmpOp, Elem, Place, Type, UnaryOp, Unroll, Value},
+    ir::{Access, BinaryOp, Builder, Builtin, CmpOp, Elem, Place, Type, Unroll, Value},
 };
 
 /// Rows of up to so many elements, and how an element gives a key.
@@ -47,6 +47,12 @@ pub enum Key {
     },
 }
 
+/// [`Key`] inside a kernel.
+enum How {
+    Order { flip: Value, shift: Option<Value> },
+    Id(Value),
+}
+
 /// What a launch leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leaves {
@@ -67,7 +73,6 @@ pub fn block(info: &DeviceInfo, n: usize) -> u32 {
     let largest = 1 << fits.ilog2();
     let want = match n {
         0..=64 => 64,
-        65..=256 => 256,
         _ => 1024,
     };
     want.min(largest)
@@ -92,9 +97,14 @@ pub fn blocks(mut k: Keys, block: u32, through: bool, leaves: Leaves, max_lanes:
     let extents: Vec<_> = dims[..outer].iter().enumerate().map(|(i, &n)| m.extent(&format!("n{i}"), n)).collect();
     let n_v = m.extent("len", n);
     let per_row_v = m.extent("blocks", per_row);
-    let limit = match k.key {
-        Key::Id { limit } => Some(m.extent("limit", limit)),
-        Key::Order { .. } => None,
+    // Which way is up and which half are scalars: fewer kernels to compile.
+    let how = match k.key {
+        Key::Id { limit } => How::Id(m.extent("limit", limit)),
+        Key::Order { descending, high } => {
+            let flip = m.word("flip", if descending { u32::MAX } else { 0 });
+            let shift = wide(k.dtype).then(|| m.word("shift", if high { 32 } else { 0 }));
+            How::Order { flip, shift }
+        }
     };
     let before = through.then(|| m.b.buffer("before", DType::U32, Access::Read));
     let out = m.b.buffer("out", leaves_type(leaves), Access::Write);
@@ -126,15 +136,25 @@ pub fn blocks(mut k: Keys, block: u32, through: bool, leaves: Leaves, max_lanes:
         None => position,
     };
     let x = emit.eval(b, k.root, &[source], None);
-    let key = match (k.key, limit) {
-        (Key::Id { .. }, Some(limit)) => {
+    let key = match how {
+        How::Id(limit) => {
             let inside = in_range(b, x, limit);
             let id = b.cast(DType::U32, x);
             let none = b.u32(u32::MAX);
             b.select(inside, id, none)
         }
-        (Key::Order { descending, high }, _) => order(b, x, compute_type(k.dtype), descending, high),
-        (Key::Id { .. }, None) => return Err(anychip_hal::Error::invalid("sort: ids without their limit")),
+        How::Order { flip, shift } => {
+            let key = order(b, x, compute_type(k.dtype));
+            let half = match shift {
+                Some(shift) => {
+                    let shift = b.cast(DType::U64, shift);
+                    let half = b.binary(BinaryOp::Shr, key, shift);
+                    self::position(b, half)
+                }
+                None => key,
+            };
+            b.binary(BinaryOp::Xor, half, flip)
+        }
     };
     let word = word(b, key, position);
     b.store(tile, i, word);
@@ -248,7 +268,7 @@ pub(super) fn key(b: &mut Builder, word: Value) -> Value {
     b.cast(DType::U32, high)
 }
 
-/// The position of a word.
+/// The low half of a word: its position.
 pub(super) fn position(b: &mut Builder, word: Value) -> Value {
     let mask = b.integer(DType::U64, u32::MAX as i64);
     let low = b.binary(BinaryOp::And, word, mask);
@@ -343,12 +363,12 @@ pub(super) fn words_below(
     })
 }
 
-/// The key of an element in its compute type.
-fn order(b: &mut Builder, x: Value, dtype: DType, descending: bool, high: bool) -> Value {
+/// What orders an element, from its compute type: 32 bits, or 64.
+fn order(b: &mut Builder, x: Value, dtype: DType) -> Value {
     let bits = if wide(dtype) { DType::U64 } else { DType::U32 };
     let width = 8 * bits.size() as u32;
     let sign = b.bits(Type::scalar(bits), 1 << (width - 1));
-    let key = match dtype {
+    match dtype {
         DType::F32 | DType::F64 => {
             // By the bits alone: subnormals keep their order where arithmetic flushes them.
             let raw = b.bitcast(bits, x);
@@ -372,11 +392,5 @@ fn order(b: &mut Builder, x: Value, dtype: DType, descending: bool, high: bool) 
             b.binary(BinaryOp::Xor, raw, sign)
         }
         _ => b.cast(bits, x),
-    };
-    let key = if descending { b.unary(UnaryOp::Not, key) } else { key };
-    match (wide(dtype), high) {
-        (false, _) => key,
-        (true, true) => self::key(b, key),
-        (true, false) => position(b, key),
     }
 }
