@@ -54,6 +54,8 @@ pub enum IntBinary {
     Shl,
     /// Filling with the sign; the amount modulo the width.
     Shr,
+    /// Wrapping; of a negative exponent 1/x^|y| towards zero, 0 for x = 0.
+    Pow,
 }
 
 /// A function of one integer of a type.
@@ -85,8 +87,28 @@ pub fn int_binary(op: IntBinary, ty: Type, x: i128, y: i128) -> i128 {
         IntBinary::Xor => x ^ y,
         IntBinary::Shl => x << y.rem_euclid(width),
         IntBinary::Shr => x >> y.rem_euclid(width),
+        IntBinary::Pow => int_pow(ty, x, y),
     };
     ty.wrap(raw)
+}
+
+fn int_pow(ty: Type, x: i128, y: i128) -> i128 {
+    if y < 0 {
+        return match x {
+            1 => 1,
+            -1 => 1 - 2 * (y & 1),
+            _ => 0,
+        };
+    }
+    let (mut result, mut base, mut left) = (1, x, y);
+    while left > 0 {
+        if left & 1 == 1 {
+            result = ty.wrap(base.wrapping_mul(result));
+        }
+        base = ty.wrap(base.wrapping_mul(base));
+        left >>= 1;
+    }
+    result
 }
 
 /// Comparisons.
@@ -182,6 +204,8 @@ mod tests {
                 is(IntBinary::Xor, x ^ y);
             }
         }
+        assert_eq!(int_binary(IntBinary::Pow, Type::I8, -3, 5), (-3i8).wrapping_pow(5) as i128);
+        assert_eq!([2, 1, -1, 0].map(|x| int_binary(IntBinary::Pow, Type::I32, x, -3)), [0, 1, -1, 0]);
         let big = u64::MAX as i128;
         assert_eq!(int_binary(IntBinary::Mul, Type::U64, big, big), u64::MAX.wrapping_mul(u64::MAX) as i128);
         assert_eq!(int_binary(IntBinary::Shl, Type::U64, big, 63), (u64::MAX << 63) as i128);

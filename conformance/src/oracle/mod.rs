@@ -12,10 +12,13 @@ pub mod compare;
 pub mod elementwise;
 pub mod format;
 pub mod functions;
+pub mod index;
 pub mod linear;
 pub mod number;
+pub mod operations;
 pub mod reduce;
 pub mod sample;
+pub mod spatial;
 pub mod table;
 pub mod wide;
 

@@ -132,22 +132,34 @@ fn acosh(x: f64) -> f64 {
     if x < 1.0 { f64::NAN } else { libm::acosh(x) }
 }
 
-/// x/2 · erfc(−x/√2); 0 at −∞.
+/// x/2 · erfc(−x/√2): the same without the difference.
 fn gelu(x: f64) -> f64 {
-    if x == f64::NEG_INFINITY { 0.0 } else { 0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2) }
+    0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
 }
 
-/// x · sigmoid(2z): the tanh form without its cancellation; 0 at −∞.
+/// x · sigmoid(2z): the tanh form without its cancellation.
 fn gelu_tanh(x: f64) -> f64 {
-    if x == f64::NEG_INFINITY {
-        return 0.0;
-    }
     let z = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
     x * sigmoid(2.0 * z)
 }
 
-fn times_zero_at_minus_infinity(x: f64, factor: f64) -> f64 {
-    if x == f64::NEG_INFINITY { 0.0 } else { x * factor }
+fn soft_shrink(x: f64) -> f64 {
+    match x {
+        x if x > 0.5 => x - 0.5,
+        x if x < -0.5 => x + 0.5,
+        x => x * 0.0,
+    }
+}
+
+/// The remainder of C is exact; a sum with y brings it to the sign of y.
+fn modulo(x: Wide, y: Wide) -> Wide {
+    let left = x.hi % y.hi;
+    if left != 0.0 && (left < 0.0) != (y.hi < 0.0) { Wide::sum(left, y.hi) } else { Wide::from(left) }
+}
+
+/// ∞ where one is infinite, also beside NaN, as IEEE 754 has it.
+fn hypot(x: f64, y: f64) -> f64 {
+    if x.is_infinite() || y.is_infinite() { f64::INFINITY } else { libm::hypot(x, y) }
 }
 
 /// The sign as the library has it: NaN stays, zeros stay.
@@ -186,7 +198,7 @@ pub static UNARY: &[Unary] = &[
     unary("expm1", "e^x − 1", f64::exp_m1, Some(functions::expm1), Bound::ulps(3.0)),
     unary("log", "ln x; −∞ at 0, NaN below", f64::ln, Some(functions::log), Bound::ulps(3.0)),
     unary("log2", "log₂ x; −∞ at 0, NaN below", f64::log2, Some(functions::log2), Bound::ulps(3.0)),
-    unary("log10", "log₁₀ x; −∞ at 0, NaN below", f64::log10, None, Bound::ulps(3.0)),
+    unary("log10", "log₁₀ x; −∞ at 0, NaN below", f64::log10, None, Bound::ulps(7.5)),
     unary("log1p", "ln(1+x); −∞ at −1, NaN below", f64::ln_1p, Some(functions::log1p), Bound::ulps(3.0)),
     unary("sin", "sin x, x in radians; NaN at ±∞", f64::sin, Some(functions::sin), Bound::ulps(4.0)),
     unary("cos", "cos x, x in radians; NaN at ±∞", f64::cos, Some(functions::cos), Bound::ulps(4.0)),
@@ -201,34 +213,73 @@ pub static UNARY: &[Unary] = &[
     unary("acosh", "arcosh x; NaN below 1", acosh, Some(functions::acosh), Bound::ulps(4.0)),
     unary("atanh", "artanh x; ±∞ at ±1, NaN outside", libm::atanh, Some(functions::atanh), Bound::ulps(5.0)),
     unary("erf", "2/√π ∫₀ˣ e^(−t²) dt", libm::erf, Some(functions::erf), Bound::ulps(16.0)),
-    unary("sigmoid", "1/(1+e^−x)", sigmoid, None, Bound::ulps(5.5)),
-    unary("silu", "x·sigmoid(x); 0 at −∞", |x| times_zero_at_minus_infinity(x, sigmoid(x)), None, Bound::ulps(6.5)),
-    unary("gelu", "x/2·(1+erf(x/√2)); 0 at −∞", gelu, None, Bound::beside(2.0, 10.0, 0.0)),
-    unary("gelu_tanh", "x/2·(1+tanh(√(2/π)(x+0.044715x³))); 0 at −∞", gelu_tanh, None, Bound::beside(7.0, 4.0, 0.0)),
-    unary("softplus", "ln(1+e^x)", softplus, None, Bound::ulps(6.0)),
+    unary("erfc", "1 − erf(x)", libm::erfc, None, Bound::ulps(16.0)),
+    unary("sigmoid", "1/(1+e^−x)", sigmoid, None, Bound::ulps(8.0)),
+    unary("silu", "x·sigmoid(x); NaN at −∞", |x| x * sigmoid(x), None, Bound::ulps(9.0)),
+    unary("gelu", "x/2·(1+erf(x/√2)); NaN at −∞", gelu, None, Bound::beside(2.0, 10.0, 0.0)),
+    unary("gelu_tanh", "x/2·(1+tanh(√(2/π)(x+0.044715x³))); NaN at −∞", gelu_tanh, None, Bound::beside(7.0, 4.0, 0.0)),
+    unary("softplus", "ln(1+e^x)", softplus, None, Bound::ulps(13.0)),
+    unary("log_sigmoid", "ln(1/(1+e^−x))", |x| -softplus(-x), None, Bound::ulps(13.0)),
+    unary("softsign", "x/(1+|x|); NaN at ±∞", |x| x / (1.0 + x.abs()), None, Bound::ulps(6.0)),
+    unary("mish", "x·tanh(softplus(x)); NaN at −∞", |x| x * softplus(x).tanh(), None, Bound::ulps(24.0)),
     unary(
-        "softsign",
-        "x/(1+|x|)",
-        |x| if x.is_infinite() { x.signum() } else { x / (1.0 + x.abs()) },
+        "elu",
+        "x above 0, else α(e^x − 1); here α = 1",
+        |x| if x > 0.0 { x } else { x.exp_m1() },
         None,
         Bound::ulps(4.0),
     ),
     unary(
-        "mish",
-        "x·tanh(softplus(x)); 0 at −∞",
-        |x| times_zero_at_minus_infinity(x, softplus(x).tanh()),
+        "celu",
+        "x above 0, else α(e^(x/α) − 1); here α = 1",
+        |x| if x > 0.0 { x } else { x.exp_m1() },
         None,
-        Bound::ulps(12.0),
+        Bound::ulps(9.0),
     ),
-    unary("elu", "x, below zero e^x − 1", |x| if x > 0.0 { x } else { x.exp_m1() }, None, Bound::ulps(4.0)),
-    unary("celu", "x, below zero e^x − 1", |x| if x > 0.0 { x } else { x.exp_m1() }, None, Bound::ulps(4.0)),
     unary(
         "selu",
-        "1.0507·x, below zero 1.0507·1.6733·(e^x − 1)",
+        "λx above 0, else λα(e^x − 1); λ = 1.0507…, α = 1.6733…",
         |x| SELU_SCALE * if x > 0.0 { x } else { SELU_ALPHA * x.exp_m1() },
         None,
-        Bound::ulps(5.0),
+        Bound::ulps(8.0),
     ),
+    unary(
+        "leaky_relu",
+        "x above 0, else slope·x; here slope = 0.01",
+        |x| if x > 0.0 { x } else { 0.01 * x },
+        None,
+        Bound::ulps(2.0),
+    ),
+    unary(
+        "hard_sigmoid",
+        "min(max(x+3, 0), 6)/6",
+        |x| minimum(maximum(x + 3.0, 0.0), 6.0) / 6.0,
+        None,
+        Bound::ulps(6.0),
+    ),
+    unary(
+        "hard_swish",
+        "x·min(max(x+3, 0), 6)/6; NaN at −∞",
+        |x| x * minimum(maximum(x + 3.0, 0.0), 6.0) / 6.0,
+        None,
+        Bound::ulps(8.0),
+    ),
+    unary("hard_tanh", "min(max(x, low), high); here −1 and 1", |x| minimum(maximum(x, -1.0), 1.0), None, Bound::Exact),
+    unary(
+        "thresholded_relu",
+        "x above α, else 0; NaN stays; here α = 1",
+        |x| if x <= 1.0 { 0.0 } else { x },
+        None,
+        Bound::Exact,
+    ),
+    unary(
+        "hard_shrink",
+        "x outside −λ..=λ, else 0; NaN stays; here λ = ½",
+        |x| if x.abs() <= 0.5 { 0.0 } else { x },
+        None,
+        Bound::Exact,
+    ),
+    unary("soft_shrink", "x ∓ λ outside −λ..=λ, else 0; NaN stays; here λ = ½", soft_shrink, None, Bound::ulps(1.0)),
 ];
 
 /// Functions of two floats.
@@ -245,6 +296,21 @@ pub static BINARY: &[Binary] = &[
         Some(functions::pow),
         Bound::ulps(16.0),
     ),
+    binary(
+        "modulo",
+        "x − y·⌊x/y⌋, sign of y; NaN for x = ±∞ or y = 0; y for y = ±∞ of the other sign",
+        |x, y| modulo(Wide::from(x), Wide::from(y)).hi,
+        Some(modulo),
+        Bound::Rounded,
+    ),
+    binary(
+        "atan2",
+        "angle of the point (y, x), −π..π; zeros count with their signs",
+        libm::atan2,
+        None,
+        Bound::ulps(16.0),
+    ),
+    binary("hypot", "√(x² + y²) without overflow between", hypot, None, Bound::ulps(12.0)),
     binary("maximum", "the larger; NaN when either is", maximum, None, Bound::Exact),
     binary("minimum", "the smaller; NaN when either is", minimum, None, Bound::Exact),
 ];
