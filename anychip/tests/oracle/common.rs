@@ -21,10 +21,24 @@ static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| {
     listing.devices.iter().map(|d| Device::open(&d.id).unwrap_or_else(|e| panic!("{}: {e}", d.id))).collect()
 });
 
+/// Every device, opened once for all tests.
+pub fn every_device() -> &'static [Device] {
+    assert!(!DEVICES.is_empty(), "there is no device at all");
+    &DEVICES
+}
+
 /// Runs a test on every device.
 pub fn on_every_device(test: impl Fn(&Device)) {
-    assert!(!DEVICES.is_empty(), "there is no device at all");
-    DEVICES.iter().for_each(test);
+    every_device().iter().for_each(test);
+}
+
+/// The type of a sum or a product of integers: theirs, or the widest of their kind where the library widens.
+pub fn sum_type(ty: Type, result: &Result<Tensor>) -> Type {
+    match result.as_ref().map(|t| t.dtype()) {
+        Ok(DType::I64) => Type::I64,
+        Ok(DType::U64) => Type::U64,
+        _ => ty,
+    }
 }
 
 /// Kernels cost nothing to make there, so that it runs every kind of case.

@@ -1,11 +1,10 @@
-//! Every public method of a tensor that computes something is named in the oracle's tables, and the tables name nothing else.
+//! Every public method of a tensor that computes something is named in the oracle's tables.
 
-use anychip_conformance::oracle::operations::{FAMILIES, named};
+use anychip_conformance::oracle::operations::named;
 use std::{collections::BTreeSet, path::Path};
 
 /// Methods that make no value: what a tensor is, reading it, where it is computed.
 const NO_OPERATIONS: &[&str] = &[
-    "add_feature",
     "at",
     "bits",
     "buffer_on",
@@ -93,12 +92,4 @@ fn every_method_is_in_the_tables() {
         missing.is_empty(),
         "{missing:?}: name them in conformance/src/oracle/operations.rs with meaning, bound and edges, and test them here"
     );
-}
-
-#[test]
-fn the_tables_name_no_method_that_is_not_there() {
-    let there = methods();
-    let names = FAMILIES.iter().flat_map(|f| f.operations).flat_map(|o| o.names);
-    let gone: Vec<_> = names.filter(|n| !there.contains(**n)).collect();
-    assert!(gone.is_empty(), "{gone:?}: in the tables, but no method of a tensor");
 }

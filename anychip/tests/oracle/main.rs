@@ -8,6 +8,7 @@ mod common;
 mod complete;
 mod elementwise;
 mod linear;
+mod places;
 mod reduce;
 mod spatial;
 mod views;

@@ -333,6 +333,20 @@ impl Arithmetic {
             _ => x,
         }
     }
+
+    /// As [`Arithmetic::narrowed`], where a device may also hold the wider number.
+    pub fn perhaps_narrowed(&self, x: Number, to: Type) -> Number {
+        match to.format() {
+            Some(f) if to != self.compute && x.value.is_finite() => {
+                if x.size() > f.max() {
+                    Number::anything()
+                } else {
+                    x.wider(0.5 * f.ulp(x.size()))
+                }
+            }
+            _ => x,
+        }
+    }
 }
 
 const SINGLE: Format = Format { fraction: 23, low: -126, high: 127 };

@@ -160,7 +160,7 @@ pub static FAMILIES: &[Family] = &[
                 "of nothing false, true",
             ),
             op(
-                &["var", "var_keepdim", "var_all", "var_with", "std", "std_keepdim", "std_all", "std_with"],
+                &["var", "var_keepdim", "var_all", "var_correction", "std", "std_keepdim", "std_all", "std_correction"],
                 "Σ(x−mean)²/(n−correction), its root",
                 FLOATS,
                 "mean, differences, squares, sum and division, each carried on; Σx² − n·mean² is outside",
@@ -172,6 +172,13 @@ pub static FAMILIES: &[Family] = &[
                 FLOATS,
                 "differences to the largest, exponentials, sum, logarithm, addition, each carried on",
                 "of nothing −∞; ∞ where one is ∞",
+            ),
+            op(
+                &["norm", "norm_keepdim"],
+                "(Σ|x|^p)^(1/p); p = ∞ the largest, −∞ the smallest magnitude, 0 how many are not 0",
+                FLOATS,
+                "powers, sum and root, each carried on",
+                "of nothing 0 for finite p, an error for infinite p",
             ),
         ],
     },
@@ -228,7 +235,7 @@ pub static FAMILIES: &[Family] = &[
         about: "Computed in f32 for 16-bit types. Errors of mean, differences, squares, sum, root and factors are carried on.",
         operations: &[
             op(
-                &["layer_norm", "layer_norm_plain"],
+                &["layer_norm", "layer_norm_over"],
                 "(x−mean)/√(var+eps)·weight + bias along the last axis",
                 FLOATS,
                 "carried on",
@@ -330,21 +337,6 @@ pub static FAMILIES: &[Family] = &[
                 COPY,
                 "what is left behind the last whole slice is not seen",
             ),
-            op(
-                &[
-                    "resize",
-                    "resize_nearest",
-                    "resize_linear",
-                    "interpolate",
-                    "upsample_nearest1d",
-                    "upsample_nearest2d",
-                    "upsample_bilinear2d",
-                ],
-                "element ⌊i·n/m⌋; or between the neighbours of (i+½)·n/m − ½",
-                FLOATS,
-                "copies; six roundings of the larger neighbour, and four ULP of the place times the slope",
-                "places outside: the edge",
-            ),
         ],
     },
     Family {
@@ -387,6 +379,20 @@ pub static FAMILIES: &[Family] = &[
                 "an id outside: zeros",
             ),
             op(
+                &["bucketize"],
+                "how many of the sorted boundaries lie before each element",
+                NUMBERS,
+                COPY,
+                "NaN is greater than all numbers",
+            ),
+            op(
+                &["diagonal", "diag_embed"],
+                "the diagonal of the last two axes, and back",
+                ANY,
+                COPY,
+                "an offset beyond: nothing",
+            ),
+            op(
                 &["tril", "triu"],
                 "the lower, the upper triangle; else 0",
                 ANY,
@@ -422,7 +428,7 @@ pub static FAMILIES: &[Family] = &[
                     "get",
                     "chunk",
                     "split",
-                    "split_with_sizes",
+                    "unbind",
                     "flip",
                     "roll",
                     "repeat",
@@ -524,7 +530,7 @@ pub fn page() -> String {
     for r in UNARY {
         out += &format!("| `{}` | {} | {} |\n", r.name, cell(r.meaning), bound(r.bound));
     }
-    out += "\n## Functions of two elements\n\nf16, bf16, f32, f64; shapes broadcast. NaN gives NaN, except pow(1, NaN) = pow(NaN, 0) = 1 and hypot(∞, NaN) = ∞.\n\n| method | meaning | bound |\n|---|---|---|\n";
+    out += "\n## Functions of two elements\n\nf16, bf16, f32, f64; shapes broadcast. NaN gives NaN, except pow(1, NaN) = pow(NaN, 0) = 1.\n\n| method | meaning | bound |\n|---|---|---|\n";
     for r in BINARY {
         out += &format!("| `{}` | {} | {} |\n", r.name, cell(r.meaning), bound(r.bound));
     }

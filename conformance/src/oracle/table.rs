@@ -32,16 +32,22 @@ pub enum Bound {
         operand: f64,
         /// ULPs of 1.
         one: f64,
+        /// Smallest normal numbers: what is lost where e^−x overflows before its reciprocal underflows.
+        small: f64,
     },
 }
 
 impl Bound {
     const fn ulps(n: f64) -> Bound {
-        Bound::Ulps { single: n, double: n, operand: 0.0, one: 0.0 }
+        Bound::beside(n, 0.0, 0.0)
     }
 
     const fn beside(n: f64, operand: f64, one: f64) -> Bound {
-        Bound::Ulps { single: n, double: n, operand, one }
+        Bound::Ulps { single: n, double: n, operand, one, small: 0.0 }
+    }
+
+    const fn early_underflow(n: f64, small: f64) -> Bound {
+        Bound::Ulps { single: n, double: n, operand: 0.0, one: 0.0, small }
     }
 
     /// As a table prints it.
@@ -51,7 +57,7 @@ impl Bound {
             Bound::Rounded => "correctly rounded where the device declares it, else 1 ULP".into(),
             Bound::Division => "ULPs of division as the device declares".into(),
             Bound::Root => "ULPs of the square root as the device declares".into(),
-            Bound::Ulps { single, double, operand, one } => {
+            Bound::Ulps { single, double, operand, one, small } => {
                 let mut text = if single == double {
                     format!("{single} ULP")
                 } else {
@@ -62,6 +68,9 @@ impl Bound {
                 }
                 if one > 0.0 {
                     text += &format!(" + {one} ULP of 1");
+                }
+                if small > 0.0 {
+                    text += &format!(" + {small} × the smallest normal number");
                 }
                 text
             }
@@ -157,9 +166,9 @@ fn modulo(x: Wide, y: Wide) -> Wide {
     if left != 0.0 && (left < 0.0) != (y.hi < 0.0) { Wide::sum(left, y.hi) } else { Wide::from(left) }
 }
 
-/// ∞ where one is infinite, also beside NaN, as IEEE 754 has it.
+/// NaN beside infinity is NaN here, unlike in C.
 fn hypot(x: f64, y: f64) -> f64 {
-    if x.is_infinite() || y.is_infinite() { f64::INFINITY } else { libm::hypot(x, y) }
+    if x.is_nan() || y.is_nan() { f64::NAN } else { libm::hypot(x, y) }
 }
 
 /// The sign as the library has it: NaN stays, zeros stay.
@@ -214,8 +223,8 @@ pub static UNARY: &[Unary] = &[
     unary("atanh", "artanh x; ±∞ at ±1, NaN outside", libm::atanh, Some(functions::atanh), Bound::ulps(5.0)),
     unary("erf", "2/√π ∫₀ˣ e^(−t²) dt", libm::erf, Some(functions::erf), Bound::ulps(16.0)),
     unary("erfc", "1 − erf(x)", libm::erfc, None, Bound::ulps(16.0)),
-    unary("sigmoid", "1/(1+e^−x)", sigmoid, None, Bound::ulps(8.0)),
-    unary("silu", "x·sigmoid(x); NaN at −∞", |x| x * sigmoid(x), None, Bound::ulps(9.0)),
+    unary("sigmoid", "1/(1+e^−x)", sigmoid, None, Bound::early_underflow(8.0, 1.0)),
+    unary("silu", "x·sigmoid(x); NaN at −∞", |x| x * sigmoid(x), None, Bound::early_underflow(9.0, 256.0)),
     unary("gelu", "x/2·(1+erf(x/√2)); NaN at −∞", gelu, None, Bound::beside(2.0, 10.0, 0.0)),
     unary("gelu_tanh", "x/2·(1+tanh(√(2/π)(x+0.044715x³))); NaN at −∞", gelu_tanh, None, Bound::beside(7.0, 4.0, 0.0)),
     unary("softplus", "ln(1+e^x)", softplus, None, Bound::ulps(13.0)),
@@ -310,7 +319,7 @@ pub static BINARY: &[Binary] = &[
         None,
         Bound::ulps(16.0),
     ),
-    binary("hypot", "√(x² + y²) without overflow between", hypot, None, Bound::ulps(12.0)),
+    binary("hypot", "√(x² + y²) without overflow between; NaN when either is", hypot, None, Bound::ulps(12.0)),
     binary("maximum", "the larger; NaN when either is", maximum, None, Bound::Exact),
     binary("minimum", "the smaller; NaN when either is", minimum, None, Bound::Exact),
 ];
@@ -350,11 +359,18 @@ impl Bound {
             Bound::Rounded => nearest(a.facts.correctly_rounded, 1.0),
             Bound::Division => nearest(a.facts.div_ulp <= 0.5, a.facts.div_ulp),
             Bound::Root => nearest(a.facts.sqrt_ulp <= 0.5, a.facts.sqrt_ulp),
-            Bound::Ulps { single, double, operand: of_operand, one } => {
+            Bound::Ulps { single, double, operand: of_operand, one, small } => {
                 let n = if a.compute == Type::F64 { double } else { single };
                 // 0 ULPs of an infinite operand is 0.
                 let beside = if of_operand > 0.0 { of_operand * format.ulp(operand) } else { 0.0 };
-                Number { value, radius: n * format.ulp(value.hi) + beside + one * format.ulp(1.0) + own }
+                Number {
+                    value,
+                    radius: n * format.ulp(value.hi)
+                        + beside
+                        + one * format.ulp(1.0)
+                        + small * format.min_normal()
+                        + own,
+                }
             }
         }
     }
