@@ -4,6 +4,7 @@
 //! product takes any elementwise operations behind it along, on blocks that are still in cache; weights are packed once.
 
 mod attention;
+mod conv;
 mod epilogue;
 mod matmul;
 mod packed;
@@ -26,6 +27,7 @@ pub(crate) struct Prepared {
 enum Work {
     MatMul(Box<matmul::MatMul>),
     Attention(Box<attention::Attention>),
+    Conv(Box<conv::Conv>),
 }
 
 fn refuse(graph: &op::Graph, why: impl Into<String>) -> Error {
@@ -47,11 +49,14 @@ fn prepare(graph: &op::Graph, level: Level) -> Result<Prepared> {
     let work = match first.op {
         op::Op::MatMul => Work::MatMul(Box::new(matmul::MatMul::prepare(graph, *result, out, level)?)),
         op::Op::Attention { .. } => Work::Attention(Box::new(attention::Attention::prepare(graph, out, level)?)),
-        _ => return Err(refuse(graph, "the CPU takes matmul and attention as a whole; the rest runs as kernels")),
+        op::Op::Conv { .. } => Work::Conv(Box::new(conv::Conv::prepare(graph, *result, level)?)),
+        _ => {
+            return Err(refuse(graph, "the CPU takes matmul, conv and attention as a whole; the rest runs as kernels"));
+        }
     };
     let workspace = match &work {
         Work::MatMul(m) => m.workspace(),
-        Work::Attention(_) => 0,
+        Work::Attention(_) | Work::Conv(_) => 0,
     };
     let inputs = graph.inputs.len();
     let bindings = inputs + 1 + (workspace > 0) as usize;
@@ -64,6 +69,7 @@ impl Prepared {
         match &self.work {
             Work::MatMul(m) => m.work(),
             Work::Attention(a) => a.work(),
+            Work::Conv(c) => c.work(),
         }
     }
 }
@@ -97,6 +103,7 @@ pub(crate) fn run(graph: &Prepared, bindings: &[Slice], team: &Team) -> Result<(
     team.install(|| match &graph.work {
         Work::MatMul(m) => m.run(inputs, out, rest.get(1)),
         Work::Attention(a) => a.run(inputs, out),
+        Work::Conv(c) => c.run(inputs, out),
     })
 }
 

@@ -34,7 +34,7 @@ pub(super) struct MatMul {
     packed: PackedWeights,
 }
 
-fn float(d: DType) -> bool {
+pub(super) fn float(d: DType) -> bool {
     matches!(d, DType::F32 | DType::F16 | DType::BF16)
 }
 
@@ -137,7 +137,7 @@ impl MatMul {
 }
 
 /// No two elements in one place.
-fn apart(shape: [usize; 4], strides: [usize; 4]) -> bool {
+pub(super) fn apart(shape: [usize; 4], strides: [usize; 4]) -> bool {
     let mut dims: Vec<(usize, usize)> = strides.into_iter().zip(shape).filter(|&(_, n)| n > 1).collect();
     dims.sort_unstable();
     let mut span = 1;
@@ -149,7 +149,7 @@ fn apart(shape: [usize; 4], strides: [usize; 4]) -> bool {
 }
 
 /// Where results go when the product cannot be written there itself.
-struct Target {
+pub(super) struct Target {
     level: Level,
     at: *mut u8,
     dtype: DType,
@@ -160,7 +160,7 @@ struct Target {
 unsafe impl Sync for Target {}
 
 impl Target {
-    fn new(level: Level, spec: &TensorSpec, shape: [usize; 4], out: &Slice) -> Result<Target> {
+    pub fn new(level: Level, spec: &TensorSpec, shape: [usize; 4], out: &Slice) -> Result<Target> {
         let (_, strides) = four(spec).ok_or_else(|| Error::invalid("matmul on cpu: rank"))?;
         let last: usize = shape.iter().zip(strides).map(|(&n, s)| n.saturating_sub(1) * s).sum();
         let needs = (spec.offset + last + 1) * spec.dtype.size();
@@ -178,7 +178,7 @@ impl Target {
         Ok(Target { level, at, dtype: spec.dtype, strides })
     }
 
-    fn store(&self, tile: &mut Tile<'_>) {
+    pub fn store(&self, tile: &mut Tile<'_>) {
         let [outer, inner] = tile.batch;
         let [so, si, sr, sc] = self.strides;
         for i in 0..tile.rows {

@@ -7,18 +7,23 @@ use crate::{linalg::PackedB, memory::Slice};
 use anychip_hal::Result;
 use std::sync::{Arc, Mutex, PoisonError};
 
-struct Entry {
+struct Entry<T> {
     of: crate::memory::Stamp,
-    packed: Arc<PackedB>,
+    packed: Arc<T>,
 }
 
 /// The packed weights of one program.
-#[derive(Default)]
-pub(super) struct PackedWeights(Mutex<Vec<Entry>>);
+pub(super) struct PackedWeights<T = PackedB>(Mutex<Vec<Entry<T>>>);
 
-impl PackedWeights {
+impl<T> Default for PackedWeights<T> {
+    fn default() -> Self {
+        PackedWeights(Mutex::default())
+    }
+}
+
+impl<T> PackedWeights<T> {
     /// The packed form of a binding; made now unless the binding was packed before and not written since.
-    pub fn get(&self, weight: &Slice, make: impl FnOnce() -> Result<PackedB>) -> Result<Arc<PackedB>> {
+    pub fn get(&self, weight: &Slice, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
         let now = weight.stamp();
         {
             let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -71,7 +71,7 @@ impl Kernel {
 }
 
 /// A vector register of f32.
-trait Vector: Copy {
+pub(super) trait Vector: Copy {
     const LANES: usize;
     unsafe fn zero() -> Self;
     unsafe fn load(from: *const f32) -> Self;
@@ -140,7 +140,7 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(
 
 /// Four lanes of whatever the target's baseline has.
 #[derive(Clone, Copy)]
-struct Four([f32; 4]);
+pub(super) struct Four([f32; 4]);
 
 impl Vector for Four {
     const LANES: usize = 4;

@@ -5,11 +5,13 @@
 //! or the kernel language.
 
 mod attention;
+mod conv;
 mod double;
 mod kernel;
 mod matmul;
 mod pack;
 mod scratch;
+mod slide;
 mod softmax;
 mod view;
 
@@ -19,6 +21,7 @@ mod attention_tests;
 mod tests;
 
 pub use attention::{AttentionOptions, attention, attention_at};
+pub use conv::{ConvShape, PackedFilters, convolve};
 pub use double::matmul_f64;
 pub use matmul::{Epilogue, matmul, matmul_at, matmul_packed};
 pub use pack::PackedB;
