@@ -123,7 +123,6 @@ impl Phases {
 
 /// How a stripe lies in scratch: `[channel][phase of rows][phase of columns][image][row][column]`.
 struct Layout {
-    images: usize,
     rows: usize,
     cols: usize,
     /// From a row to the next, from an image to the next, from a phase to the next, from a channel to the next.
@@ -152,7 +151,7 @@ impl Layout {
         let plane = images * image;
         let channel = plane * y.used.len() * x.used.len();
         let places = (images - 1) * image + (rows - 1) * pitch + cols;
-        Layout { images, rows, cols, pitch, image, plane, channel, height, places }
+        Layout { rows, cols, pitch, image, plane, channel, height, places }
     }
     fn elements(&self, s: &ConvShape) -> usize {
         s.channels * self.channel

@@ -18,6 +18,8 @@ mod view;
 #[cfg(test)]
 mod attention_tests;
 #[cfg(test)]
+mod conv_tests;
+#[cfg(test)]
 mod tests;
 
 pub use attention::{AttentionOptions, attention, attention_at};
