@@ -50,6 +50,7 @@ pub use tensor::{
     conv::{Conv, Conv1d, Conv2d, ConvTranspose, ConvTranspose1d, ConvTranspose2d},
     operand::{Operand, Scalar},
     pool::{Pool, Pool1d, Pool2d},
+    resize::Resize,
     spatial::Extents,
 };
 

@@ -24,6 +24,7 @@ pub(crate) mod pool;
 mod random;
 mod rearrange;
 mod reduce;
+pub(crate) mod resize;
 mod scan;
 mod scatter;
 mod sort;

@@ -3,14 +3,17 @@
 use super::{
     Tensor,
     operand::Scalar,
-    spatial::{Extents, span},
+    spatial::{Extents, host_list, span},
 };
 use anychip_hal::{
     DType, Error, Result,
     ir::build::encode_f64,
     op::{Op, ReduceOp},
 };
-use anychip_kernels::{View, shape::windows};
+use anychip_kernels::{
+    View,
+    shape::{elements, windows},
+};
 
 /// Windows of a pooling: `Pool2d::new(3).stride(2).padding(1)`. A number, or one per axis, stands for windows of that size
 /// side by side: `x.max_pool2d(2)`.
@@ -219,7 +222,7 @@ impl Tensor {
         }
         let mut shape = vec![n];
         shape.extend(std::iter::repeat_n(1, behind));
-        Tensor::from_vec((0..n).map(|i| count(i) as f32).collect(), shape, &self.device)?.to_dtype(dtype)
+        Tensor::from_vec(host_list("pool", n, |i| count(i) as f32)?, shape, &self.device)?.to_dtype(dtype)
     }
 
     /// Reduces the last N axes, which go.
@@ -273,7 +276,7 @@ impl Tensor {
 
     fn adaptive_mean<const N: usize>(&self, what: &str, size: [usize; N]) -> Result<Tensor> {
         self.expect_float(what)?;
-        let sums = self.to_dtype(wide(self.dtype()))?.adaptive(what, size, ReduceOp::Sum)?;
+        let sums = self.adaptive(what, size, ReduceOp::Sum)?;
         let lead = self.rank() - N;
         let mut divisor = Tensor::full(1f32, (), &self.device)?.to_dtype(sums.dtype())?;
         for i in 0..N {
@@ -297,36 +300,47 @@ impl Tensor {
         }
         if (0..N).all(|i| self.dims()[lead + i].is_multiple_of(size[i])) {
             let kernel = std::array::from_fn(|i| self.dims()[lead + i] / size[i]);
-            return self.windows(kernel, kernel, [1; N])?.over_last::<N>(op);
+            let mut windows = self.windows(kernel, kernel, [1; N])?;
+            if op == ReduceOp::Sum {
+                windows = windows.to_dtype(wide(self.dtype()))?;
+            }
+            return windows.over_last::<N>(op);
         }
-        (0..N).try_fold(self.clone(), |x, i| x.adaptive_axis(lead + i, size[i], op))
+        let mut to = self.dims().to_vec();
+        to[lead..].copy_from_slice(&size);
+        elements(&to)?;
+        (0..N).try_fold(self.clone(), |x, i| x.adaptive_axis(what, lead + i, size[i], op))
     }
 
-    /// One axis. The pattern of stretches repeats: stretches i, i + period, i + 2·period … have one length and lie evenly, so that
-    /// they are windows.
-    fn adaptive_axis(&self, axis: usize, size: usize, op: ReduceOp) -> Result<Tensor> {
+    /// One axis: the stretches' elements side by side, in each as many as in the longest. What is too many is the last again, or
+    /// nothing in a sum.
+    fn adaptive_axis(&self, what: &str, axis: usize, size: usize, op: ReduceOp) -> Result<Tensor> {
         let n = self.dims()[axis];
-        let common = gcd(n, size);
-        let (period, step) = (size / common, n / common);
-        let parts = (0..period)
-            .map(|first| {
-                let (from, to) = stretch(first, n, size);
-                let used = (common - 1) * step + to - from;
-                let part = self.narrow(axis as i64, from, used)?;
-                part.view(View::Window { axis, size: to - from, step, dilation: 1 })?.over_last::<1>(op)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let mut shape = self.dims().to_vec();
-        shape[axis] = size;
-        Tensor::stack(&parts, axis as i64 + 1)?.view(View::Reshape(shape))
+        let longest = (0..size).map(|i| stretch(i, n, size)).map(|(from, to)| to - from).max().unwrap_or(1);
+        let place = |i: usize| {
+            let (from, to) = stretch(i / longest, n, size);
+            (from + i % longest, to)
+        };
+        let all = size.checked_mul(longest).unwrap_or(usize::MAX);
+        let ids = host_list(what, all, |i| place(i).0.min(place(i).1 - 1) as u32)?;
+        let mut apart = self.dims().to_vec();
+        apart[axis] = size;
+        let shape = apart.clone();
+        apart.insert(axis + 1, longest);
+        let ids = Tensor::from_vec(ids, all, &self.device)?;
+        let mut values = self.index_select(axis as i64, &ids)?.view(View::Reshape(apart))?;
+        if op == ReduceOp::Sum {
+            values = values.to_dtype(wide(self.dtype()))?;
+            let inside = host_list(what, all, |i| place(i).0 < place(i).1)?;
+            let mut to = vec![size, longest];
+            to.extend(vec![1; self.rank() - axis - 1]);
+            values = Tensor::from_vec(inside, to, &self.device)?.where_cond(&values, 0.0)?;
+        }
+        values.op(Op::Reduce { op, axes: vec![axis + 1] }, &[])?.view(View::Reshape(shape))
     }
 }
 
 /// First element of stretch i of `size` over n elements, and one past its last.
 fn stretch(i: usize, n: usize, size: usize) -> (usize, usize) {
     (i * n / size, ((i + 1) * n).div_ceil(size))
-}
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -1,7 +1,7 @@
 //! What convolutions, pooling and resizing share: numbers per spatial axis, and windows along the last axes.
 
 use super::Tensor;
-use anychip_hal::Result;
+use anychip_hal::{Error, Result};
 use anychip_kernels::View;
 
 /// What may stand for a number per spatial axis: one number for all of them, or an array with the first axis first.
@@ -31,6 +31,16 @@ impl Extents<2> for (usize, usize) {
 /// How far a window of so many elements reaches; the largest number when that is beyond all.
 pub(crate) fn span(size: usize, dilation: usize) -> usize {
     size.saturating_sub(1).saturating_mul(dilation).saturating_add(size.min(1))
+}
+
+/// A number for each of `n` places, made on the host, which may not hold as many.
+pub(crate) fn host_list<T>(what: &str, n: usize, f: impl Fn(usize) -> T) -> Result<Vec<T>> {
+    let mut list = Vec::new();
+    if n > u32::MAX as usize || list.try_reserve_exact(n).is_err() {
+        return Err(Error::ShapeMismatch(format!("{what}: {n} places along an axis are more than the host can list")));
+    }
+    list.extend((0..n).map(f));
+    Ok(list)
 }
 
 impl Tensor {

@@ -26,6 +26,7 @@ mod pool;
 mod random;
 mod rearrange;
 mod reduce;
+mod resize;
 mod scan;
 mod scatter;
 mod sort;
