@@ -1,9 +1,12 @@
 //! Our operations beside OpenBLAS in one process and one run: every round times both in turn, so that a machine whose speed
 //! drifts moves both. Prints a JSON line per measurement.
 //!
-//! `beside matmul`, `beside ops`, `beside small`, `beside minilm MODEL_FOLDER`, `beside first-matmul`; a device after it (`cpu`,
-//! `opencl:0`) limits it to that one, names after `ops cpu` to those operations; `EXPLAIN=1` prints MiniLM's plan.
-//! `scripts/bench` runs all of it beside the peers that have programs of their own.
+//! `beside matmul`, `beside ops`, `beside conv` (beside PyTorch, in the Python that `PYTHON` names), `beside small`,
+//! `beside minilm MODEL_FOLDER`, `beside first-matmul`; a device after it (`cpu`, `opencl:0`) limits it to that one, names after
+//! `ops cpu` to those operations; `EXPLAIN=1` prints MiniLM's plan. `scripts/bench` runs all of it beside the peers that have
+//! programs of their own.
+
+mod conv;
 
 use anychip::{Device, Error, Result, Tensor};
 use anychip_benches::{matmul, minilm_ids, small::SmallAdd, values, work};
@@ -160,6 +163,11 @@ fn run() -> Result<()> {
                 }
             }
         }
+        Some("conv") => {
+            for device in devices(arg(1))? {
+                conv::beside(&device)?;
+            }
+        }
         Some("minilm") => {
             let folder = arg(1).ok_or_else(|| Error::invalid("minilm: the model's folder is missing"))?;
             for device in devices(arg(2))? {
@@ -183,7 +191,7 @@ fn run() -> Result<()> {
         }
         _ => {
             return Err(Error::invalid(
-                "usage: beside matmul [DEVICE] | ops [DEVICE [NAME…]] | small [DEVICE] | minilm FOLDER [DEVICE] | first-matmul [DEVICE]",
+                "usage: beside matmul [DEVICE] | ops [DEVICE [NAME…]] | conv [DEVICE] | small [DEVICE] | minilm FOLDER [DEVICE] | first-matmul [DEVICE]",
             ));
         }
     }

@@ -275,11 +275,10 @@ impl Tensor {
             return Ok(self.clone());
         }
         let (mut apart, mut after, mut joined) = (self.dims()[..2].to_vec(), vec![0; 2], self.dims()[..2].to_vec());
-        for i in 0..N {
-            let n = self.dims()[2 + i];
+        for (&n, &step) in self.dims()[2..].iter().zip(stride) {
             apart.extend([n, 1]);
-            after.extend([0, stride[i] - 1]);
-            joined.push(n.checked_mul(stride[i]).unwrap_or(usize::MAX));
+            after.extend([0, step - 1]);
+            joined.push(n.saturating_mul(step));
         }
         elements(&joined)?;
         let before = vec![0; after.len()];

@@ -64,7 +64,7 @@ impl<const N: usize> Pool<N> {
     fn plan(&self, what: &str, x: &Tensor) -> Result<[(usize, usize); N]> {
         let lead = spatial_axes::<N>(what, x)?;
         let mut plan = [(0, 0); N];
-        for i in 0..N {
+        for (i, planned) in plan.iter_mut().enumerate() {
             let (n, k, s, p, d) =
                 (x.dims()[lead + i], self.kernel[i], self.stride[i], self.padding[i], self.dilation[i]);
             let refused = |why: &str| {
@@ -90,11 +90,11 @@ impl<const N: usize> Pool<N> {
                 return Err(refused(&format!("a window reaches over {reach}, there are {padded} with the padding")));
             };
             let mut beyond = 0;
-            if self.ceil_mode && (padded - reach) % s != 0 && count.saturating_mul(s) < n + p {
+            if self.ceil_mode && !(padded - reach).is_multiple_of(s) && count.saturating_mul(s) < n + p {
                 beyond = count * s + reach - padded;
                 count += 1;
             }
-            plan[i] = (count, beyond);
+            *planned = (count, beyond);
         }
         Ok(plan)
     }
@@ -202,14 +202,14 @@ impl Tensor {
         let lead = self.rank() - N;
         // Per axis: how many elements of each window count.
         let mut divisor = Tensor::full(1f32, (), &self.device)?.to_dtype(sums.dtype())?;
-        for i in 0..N {
+        for (i, &(windows, _)) in plan.iter().enumerate() {
             let (n, p) = (self.dims()[lead + i], pool.padding[i]);
             let (from, to) = if pool.count_include_pad { (0, n + 2 * p) } else { (p, p + n) };
             let count = |w: usize| {
                 let first = w * pool.stride[i];
                 (first + pool.kernel[i]).min(to).saturating_sub(first.max(from))
             };
-            divisor = divisor.mul(&self.along(plan[i].0, count, N - 1 - i, sums.dtype())?)?;
+            divisor = divisor.mul(&self.along(windows, count, N - 1 - i, sums.dtype())?)?;
         }
         sums.div(&divisor)?.to_dtype(self.dtype())
     }
@@ -279,12 +279,12 @@ impl Tensor {
         let sums = self.adaptive(what, size, ReduceOp::Sum)?;
         let lead = self.rank() - N;
         let mut divisor = Tensor::full(1f32, (), &self.device)?.to_dtype(sums.dtype())?;
-        for i in 0..N {
+        for (i, &parts) in size.iter().enumerate() {
             let count = |w: usize| {
-                let (from, to) = stretch(w, self.dims()[lead + i], size[i]);
+                let (from, to) = stretch(w, self.dims()[lead + i], parts);
                 to - from
             };
-            divisor = divisor.mul(&self.along(size[i], count, N - 1 - i, sums.dtype())?)?;
+            divisor = divisor.mul(&self.along(parts, count, N - 1 - i, sums.dtype())?)?;
         }
         sums.div(&divisor)?.to_dtype(self.dtype())
     }
@@ -321,7 +321,7 @@ impl Tensor {
             let (from, to) = stretch(i / longest, n, size);
             (from + i % longest, to)
         };
-        let all = size.checked_mul(longest).unwrap_or(usize::MAX);
+        let all = size.saturating_mul(longest);
         let ids = host_list(what, all, |i| place(i).0.min(place(i).1 - 1) as u32)?;
         let mut apart = self.dims().to_vec();
         apart[axis] = size;

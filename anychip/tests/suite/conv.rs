@@ -117,7 +117,7 @@ fn views_before_and_work_behind() {
         close(&format!("reversed on {d}"), &got, &want, |_, _| 0.0);
         let larger = x.on(d).pad(&[[2, 1], [0, 3]], 100.0).unwrap().slice((.., .., 2..11, ..11)).unwrap();
         let residual = Host::random(&want.shape, 3, -8.0, 8.0).map(f64::round);
-        let got = larger.conv2d(&w.on(d), None, case.how()).unwrap().add(&residual.on(d)).unwrap().mul(2.0).unwrap();
+        let got = larger.conv2d(&w.on(d), None, case.how()).unwrap().add(residual.on(d)).unwrap().mul(2.0).unwrap();
         let both = want.zip(&residual, |a, b| 2.0 * (a + b));
         close(&format!("a part, with a residual, on {d}"), &got, &both, |_, _| 0.0);
         // Something behind that is fused, and something that is not.

@@ -20,7 +20,7 @@ impl Axis {
     fn count(self) -> usize {
         let room = self.n + 2 * self.padding - (self.kernel - 1) * self.dilation - 1;
         let floor = room / self.stride + 1;
-        let more = self.ceil && room % self.stride != 0 && floor * self.stride < self.n + self.padding;
+        let more = self.ceil && !room.is_multiple_of(self.stride) && floor * self.stride < self.n + self.padding;
         floor + more as usize
     }
     /// Window w: what of it lies in the tensor, and how many elements lie in the tensor or its padding.
