@@ -117,7 +117,7 @@ impl Tensor {
     /// x·hard_sigmoid(x). −∞ gives NaN (−∞·0), as in PyTorch.
     #[doc(alias = "hardswish")]
     pub fn hard_swish(&self) -> Result<Tensor> {
-        self.widened("hard_swish", |x| x.mul(x.add(3)?.clamp(0, 6)?)?.div(6))
+        self.widened("hard_swish", |x| x.mul(x.add(3)?.clamp(0, 6)?.div(6)?))
     }
 
     /// min(max(x, low), high); usually −1 and 1.

@@ -93,6 +93,13 @@ fn every_row_is_run() {
     }
 }
 
+/// Where the oracle's numbers of two doubles have their full width: below 2^-480 the second part of a product underflows, so
+/// that f64 is not judged there. Narrower types have no such numbers.
+fn in_full_width(ty: Type, bits: u64) -> bool {
+    let x = ty.float_of_bits(bits).abs();
+    ty != Type::F64 || x == 0.0 || x.is_nan() || x >= 2f64.powi(-480)
+}
+
 /// All values of a 16-bit type; of a wider one every so-manyth, and the special ones.
 fn whole_range(ty: Type) -> Array<u64> {
     let count = 1u64 << 16;
@@ -101,6 +108,7 @@ fn whole_range(ty: Type) -> Array<u64> {
     let mut r = Random::new(77);
     bits.extend(special(ty).into_iter().map(|x| ty.bits_of_float(x)));
     bits.extend((0..4096).map(|_| element(ty, Values::Range(-12.0, 12.0), &mut r)));
+    bits.retain(|&x| in_full_width(ty, x));
     Array::new(&[bits.len()], bits)
 }
 
@@ -155,6 +163,7 @@ fn functions_of_two_over_the_whole_range() {
             for values in [Values::AnyBits, Values::Range(-5.0, 5.0), Values::Exact] {
                 pairs.extend((0..8000).map(|_| (element(ty, values, &mut r), element(ty, values, &mut r))));
             }
+            pairs.retain(|&(x, y)| in_full_width(ty, x) && in_full_width(ty, y));
             let n = pairs.len();
             let x = Operand::new(d, ty, Array::new(&[n], pairs.iter().map(|p| p.0).collect()));
             let y = Operand::new(d, ty, Array::new(&[n], pairs.iter().map(|p| p.1).collect()));

@@ -259,6 +259,9 @@ pub fn erf(x: Wide) -> Wide {
 
 /// xʸ for x > 0, by exp and log; the rest as C has it.
 pub fn pow(x: Wide, y: Wide) -> Wide {
+    if x == Wide::ONE {
+        return Wide::ONE;
+    }
     let plain = x.hi.powf(y.hi);
     if !plain.is_finite() || plain == 0.0 || y.hi == 0.0 || x.hi == 0.0 || !x.is_finite() {
         return number(plain);
