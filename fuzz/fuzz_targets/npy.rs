@@ -1,4 +1,4 @@
-//! A `.npy` file of any bytes is refused, or gives a tensor that can be written and read back as it was.
+//! A `.npy` file of any bytes is refused, or gives a tensor whose bytes are as many as its shape takes.
 #![no_main]
 
 use anychip::{Device, npy_from_bytes};

@@ -35,12 +35,22 @@ fn map(path: &Path) -> Result<(String, Bytes)> {
     Ok((name, Arc::new(map)))
 }
 
+/// Temporary files that others may read as far as the user's mask lets them: they become what the user asked for.
+#[cfg(feature = "numpy")]
+fn readable() -> tempfile::Builder<'static, 'static> {
+    #[allow(unused_mut)] // elsewhere a new file is the user's own by the folder's rules
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder
+}
+
 /// Writes a file that appears whole or not at all.
 #[cfg(feature = "numpy")]
 fn write(path: &Path, fill: impl FnOnce(&mut std::io::BufWriter<&mut File>) -> std::io::Result<()>) -> Result<()> {
     use std::io::Write;
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut new = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(path, &e))?;
+    let mut new = readable().tempfile_in(folder).map_err(|e| Error::io(path, &e))?;
     let mut out = std::io::BufWriter::with_capacity(1 << 20, new.as_file_mut());
     fill(&mut out).and_then(|()| out.flush()).map_err(|e| Error::io(path, &e))?;
     drop(out);

@@ -10,7 +10,9 @@ use std::{io::Write, path::Path, sync::Arc};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// Longest header that is read: NumPy's own limit for files that are not trusted.
-const MAX_HEADER: usize = 10_000;
+pub(super) const MAX_HEADER: usize = 10_000;
+/// Deepest brackets in a header that is parsed.
+const MAX_DEPTH: usize = 6;
 
 /// Reads a `.npy` file. The file is mapped, not read: it must not be changed as long as the tensor is in use. Elements in
 /// Fortran's order are taken as a view, those of the other byte order are copied.
@@ -126,6 +128,14 @@ struct Header {
     data: usize,
 }
 
+/// Bytes of a whole file, by its first bytes: the header and the elements that it promises.
+pub(super) fn promised(file: &str, start: &[u8]) -> Result<Option<usize>> {
+    let bad = |offset: usize, why: String| Error::Corrupt { file: file.to_string(), offset: offset as u64, why };
+    let h = header(file, start, &bad)?;
+    let elements = h.shape.iter().try_fold(h.dtype.size(), |a, &b| a.checked_mul(b));
+    Ok(elements.and_then(|n| n.checked_add(h.data)))
+}
+
 /// A tensor from the array that begins at byte `at` and ends with the bytes.
 pub(super) fn tensor(file: &str, bytes: Bytes, at: usize, device: &Device) -> Result<Tensor> {
     let bad = |offset: usize, why: String| Error::Corrupt { file: file.to_string(), offset: (at + offset) as u64, why };
@@ -187,6 +197,18 @@ fn header(file: &str, array: &[u8], bad: &dyn Fn(usize, String) -> Error) -> Res
     let text =
         std::str::from_utf8(text).map_err(|e| bad(text_at + e.valid_up_to(), "the header is not text".into()))?;
     let broken = |why: String| bad(text_at, why);
+    // The parser's time doubles with every level; NumPy's own headers have three.
+    let depth = text.bytes().scan(0usize, |depth, b| {
+        match b {
+            b'(' | b'[' | b'{' => *depth += 1,
+            b')' | b']' | b'}' => *depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        Some(*depth)
+    });
+    if depth.max().unwrap_or(0) > MAX_DEPTH {
+        return Err(broken(format!("its brackets are nested more than {MAX_DEPTH} deep")));
+    }
     let value: Value = text.trim().parse().map_err(|e| broken(format!("the header is not a Python literal: {e}")))?;
     let Value::Dict(fields) = value else {
         return Err(broken("the header is not a Python dictionary".into()));

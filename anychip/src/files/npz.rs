@@ -96,22 +96,34 @@ impl Npz {
         let label = format!("{}/{name}.npy", self.file);
         let mut archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
         let mut entry = archive.by_index(member).map_err(|e| corrupt(&label, &e))?;
+        let damaged = |why: String| Error::Corrupt { file: label.clone(), offset: 0, why };
         if entry.compression() == CompressionMethod::Stored
             && let Some(start) = entry.data_start()
             && let (Ok(start), Ok(size)) = (usize::try_from(start), usize::try_from(entry.size()))
             && let Some(end) = start.checked_add(size).filter(|&end| end <= self.bytes.len())
         {
             let part = Part { bytes: self.bytes.clone(), start, end };
+            if crc32fast::hash(&part) != entry.crc32() {
+                return Err(damaged("its checksum is not that of the archive's directory".into()));
+            }
             return npy::tensor(&label, Arc::new(part), 0, device);
         }
-        // What the directory claims is not believed: the bytes arrive as they are unpacked, and no more than it claims.
+        // A small archive can unpack to more than there is memory: the directory, the array's own header and the stream agree on
+        // its size, or nothing large is asked for.
+        let claimed = usize::try_from(entry.size()).map_err(|_| damaged("it does not fit in memory".into()))?;
         let mut unpacked = vec![];
-        let claimed = entry.size();
-        entry.by_ref().take(claimed).read_to_end(&mut unpacked).map_err(|e| Error::Corrupt {
-            file: label.clone(),
-            offset: 0,
+        let start = claimed.min(12 + npy::MAX_HEADER);
+        entry.by_ref().take(start as u64).read_to_end(&mut unpacked).map_err(|e| damaged(e.to_string()))?;
+        if npy::promised(&label, &unpacked)? != Some(claimed) {
+            return Err(damaged(format!("the directory says {claimed} bytes, its header another number")));
+        }
+        unpacked.try_reserve_exact(claimed - unpacked.len().min(claimed)).map_err(|e| Error::OutOfMemory {
+            device: "the host".into(),
+            asked: claimed as u64,
             why: e.to_string(),
         })?;
+        // To its end, where the checksum is compared.
+        entry.read_to_end(&mut unpacked).map_err(|e| damaged(e.to_string()))?;
         npy::tensor(&label, Arc::new(unpacked), 0, device)
     }
 

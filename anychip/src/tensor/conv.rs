@@ -231,7 +231,13 @@ impl Tensor {
                 return Err(Error::ShapeMismatch(format!("{numbers}: the result would have an extent of {result}")));
             }
             // Behind each element come s - 1 zeros, behind the last as well.
-            let ends = [reach - p, reach - p + more - (s - 1)];
+            let mut ends = [reach - p, reach - p + more - (s - 1)];
+            // Padding may take away more than there is: the rest goes from the zeros at the other end.
+            for (here, there) in [(0, 1), (1, 0)] {
+                let over = (-ends[here] - n * s).max(0);
+                ends[here] += over;
+                ends[there] -= over;
+            }
             let fits = |v: i128| i64::try_from(v).map_err(|_| Error::ShapeMismatch(format!("{numbers}: too large")));
             widths.push([fits(ends[0])?, fits(ends[1])?]);
         }

@@ -4,7 +4,7 @@ use super::{
     Tensor,
     axes::{IntoShape, shape},
 };
-use anychip_hal::{DType, Error, Result};
+use anychip_hal::{DType, Error, Result, op::ReduceOp};
 use anychip_kernels::{Node, View};
 
 impl Tensor {
@@ -245,7 +245,9 @@ impl Tensor {
         let x = self.unsqueeze(-1)?;
         // Not above or equal, so that NaN is above all.
         let above = if right { boundaries.gt(&x)? } else { boundaries.ge(&x)? };
-        above.not()?.to_dtype(DType::U32)?.sum(-1)
+        let last = above.rank() - 1;
+        // A count of boundaries is a position: u32, as everywhere.
+        above.not()?.to_dtype(DType::U32)?.reduce(ReduceOp::Sum, &[last])?.without(&[last])
     }
 }
 

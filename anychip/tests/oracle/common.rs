@@ -33,11 +33,11 @@ pub fn on_every_device(test: impl Fn(&Device)) {
 }
 
 /// The type of a sum or a product of integers: theirs, or the widest of their kind where the library widens.
-pub fn sum_type(ty: Type, result: &Result<Tensor>) -> Type {
-    match result.as_ref().map(|t| t.dtype()) {
-        Ok(DType::I64) => Type::I64,
-        Ok(DType::U64) => Type::U64,
-        _ => ty,
+pub fn sum_type(ty: Type) -> Type {
+    match ty {
+        Type::F64 | Type::F32 | Type::F16 | Type::BF16 => ty,
+        Type::U64 => Type::U64,
+        _ => Type::I64,
     }
 }
 

@@ -98,7 +98,7 @@ fn integers_and_truth() {
             let list = &axes[..];
             let int = x.int();
             let (sum, prod) = (x.tensor.sum(list), x.tensor.prod(list));
-            let wide = sum_type(ty, &sum);
+            let wide = sum_type(ty);
             check(&name("sum"), sum, wide, reduce::sum_int(wide, &int, list).without(list), &a);
             check(&name("prod"), prod, wide, reduce::prod_int(wide, &int, list).without(list), &a);
             if axes.iter().all(|&i| x.shape()[i] > 0) {

@@ -121,8 +121,8 @@ pub static FAMILIES: &[Family] = &[
                 &["sum", "sum_keepdim", "sum_all"],
                 "Σx",
                 NUMBERS,
-                "γₙ₋₁·Σ|x|, in any order",
-                "of nothing 0; integers wrap; ∞−∞ is NaN; where Σ|x| overflows, any result",
+                "γₙ₋₁·Σ|x|, in any order; integers bit for bit",
+                "of nothing 0; integers are summed in i64 (u64 in u64) and wrap there; ∞−∞ is NaN; where Σ|x| overflows, any result",
             ),
             op(
                 &["mean", "mean_keepdim", "mean_all"],
@@ -136,7 +136,7 @@ pub static FAMILIES: &[Family] = &[
                 "Πx",
                 NUMBERS,
                 "γₙ₋₁·|Πx|",
-                "of nothing 1; integers wrap; 0·∞ is NaN; where partial products overflow or underflow, any result",
+                "of nothing 1; integers are multiplied in i64 (u64 in u64) and wrap there; 0·∞ is NaN; where partial products overflow or underflow, any result",
             ),
             op(
                 &["max", "max_keepdim", "max_all", "min", "min_keepdim", "min_all"],

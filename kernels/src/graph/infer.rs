@@ -368,13 +368,12 @@ fn inside(name: &str, axis: usize, x: &Node) -> Result<()> {
 
 /// Refuses an axis whose positions u32 does not hold.
 fn sortable(name: &str, n: usize) -> Result<()> {
-    if n < u32::MAX as usize {
+    // Sorted runs double up to the length of the axis, and twice the last but one must be a u32 too.
+    const MOST: usize = 1 << 31;
+    if n <= MOST {
         return Ok(());
     }
-    Err(Error::ShapeMismatch(format!(
-        "{name}: an axis of {n} elements; positions are u32, so at most {} fit",
-        u32::MAX - 1
-    )))
+    Err(Error::ShapeMismatch(format!("{name}: an axis of {n} elements; positions are u32, at most {MOST} are sorted")))
 }
 
 /// Refuses indices that are no integers.

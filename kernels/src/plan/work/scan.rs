@@ -7,7 +7,7 @@ use super::{
 use crate::{
     graph::View,
     library::{
-        Body, Expr, Map,
+        Body, Expr, Lanes, Map,
         emit::compute_type,
         reduce::{self, Reduce, reduce},
         scan::{Scan, Schedule, scan},
@@ -73,7 +73,8 @@ impl Planner<'_> {
             let plain = Map { strides: vec![0; dims.len()], offset: 0 };
             let dims = dims.clone();
             let first = Reduce { op, body, prologue, epilogue, dims, kept, out: plain, dtype, out_dtype: work, parts };
-            let made = reduce(first, reduce::Schedule::Across, lanes)?;
+            // The scan's parts are cut where this kernel cuts them, and the one that walks by vectors rounds its pieces up.
+            let made = reduce(first, reduce::Schedule::Across, Lanes { vector: 1, ..lanes })?;
             let totals = self.temp(rows * parts, work, d);
             self.launch(made, d, &slots, &[totals], format!("totals of {parts} parts for a running {op:?}"))?;
 
