@@ -93,17 +93,17 @@ fn every_row_is_run() {
     }
 }
 
-/// Where the oracle's numbers of two doubles have their full width: below 2^-480 the second part of a product underflows, so
-/// that f64 is not judged there. Narrower types have no such numbers.
+/// Where the oracle's numbers of two doubles have their full width: below 2^-480, and at the reciprocals of what is above 2^480,
+/// the second part of a product underflows, so that f64 is not judged there. Narrower types have no such numbers.
 fn in_full_width(ty: Type, bits: u64) -> bool {
     let x = ty.float_of_bits(bits).abs();
-    ty != Type::F64 || x == 0.0 || x.is_nan() || x >= 2f64.powi(-480)
+    ty != Type::F64 || x == 0.0 || !x.is_finite() || (2f64.powi(-480)..2f64.powi(480)).contains(&x)
 }
 
 /// All values of a 16-bit type; of a wider one every so-manyth, and the special ones.
 fn whole_range(ty: Type) -> Array<u64> {
     let count = 1u64 << 16;
-    let step = if ty.bytes() == 2 { 1 } else { (u64::MAX >> (64 - 8 * ty.bytes())) / count | 1 };
+    let step = if ty.bytes() == 2 { 1 } else { ((u64::MAX >> (64 - 8 * ty.bytes())) / count) | 1 };
     let mut bits: Vec<u64> = (0..count).map(|i| i * step).collect();
     let mut r = Random::new(77);
     bits.extend(special(ty).into_iter().map(|x| ty.bits_of_float(x)));

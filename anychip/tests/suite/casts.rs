@@ -150,7 +150,7 @@ fn every_pair_of_types() {
             let x = tensor(&source, from, d);
             for (n, to) in TYPES.into_iter().enumerate() {
                 // Elsewhere a part of the pairs: every one is a kernel that a driver has to compile.
-                let part = whole || (from as usize + n) % 6 == 0;
+                let part = whole || (from as usize + n).is_multiple_of(6);
                 if !part || to == from || (to == DType::F64 && !d.info().support(to).arithmetic) {
                     continue;
                 }

@@ -152,8 +152,6 @@ pub fn softmax(x: &[f64]) -> Vec<f64> {
     e.iter().map(|v| v / sum).collect()
 }
 
-/// e^(x−max): the difference rounds by u·|x−max| ≤ u·40, exp by 3 ULP, the sum by n·u, the division by 2.5 ULP.
-
 /// Fails unless it is an error whose sentence has all these parts.
 pub fn refused<T>(result: anychip::Result<T>, parts: &[&str]) -> anychip::Error {
     let Err(e) = result else { panic!("accepted; should have been refused with {parts:?}") };

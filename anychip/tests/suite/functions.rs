@@ -83,7 +83,7 @@ fn written_functions_keep_their_ulps_over_the_whole_range() {
                     f64::from(f32::EPSILON) * 2f64.powi(want.abs().max(f32::MIN_POSITIVE as f64).log2().floor() as i32);
                 let error = (g as f64 - want).abs() / unit;
                 let error = if want.abs() < f32::MIN_POSITIVE as f64 && g == 0.0 { 0.0 } else { error };
-                if !(error <= worst.0) {
+                if error.is_nan() || error > worst.0 {
                     worst = (error, x);
                 }
             }

@@ -331,6 +331,13 @@ pub static FAMILIES: &[Family] = &[
                 "",
             ),
             op(
+                &["interpolate", "interpolate_by"],
+                "the last axes resized: the nearest element below, or between two neighbours",
+                "nearest: all; linear: floats",
+                "nearest bit for bit; linear: the rounding of the place moves along the slope, and three roundings for each axis",
+                "places outside are the first or last element",
+            ),
+            op(
                 &["unfold"],
                 "overlapping slices of an axis; a view",
                 ANY,

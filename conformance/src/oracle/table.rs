@@ -231,7 +231,13 @@ pub static UNARY: &[Unary] = &[
     unary("log_sigmoid", "ln(1/(1+e^−x))", |x| -softplus(-x), None, Bound::ulps(13.0)),
     unary("softsign", "x/(1+|x|); NaN at ±∞", |x| x / (1.0 + x.abs()), None, Bound::ulps(6.0)),
     // softplus is subnormal below −87 and is rounded to half of 2^-149 there, times |x| < 104: 7e-6 of the smallest normal number.
-    unary("mish", "x·tanh(softplus(x)); NaN at −∞", |x| x * softplus(x).tanh(), None, Bound::early_underflow(24.0, 7e-6)),
+    unary(
+        "mish",
+        "x·tanh(softplus(x)); NaN at −∞",
+        |x| x * softplus(x).tanh(),
+        None,
+        Bound::early_underflow(24.0, 7e-6),
+    ),
     unary(
         "elu",
         "x above 0, else α(e^x − 1); here α = 1",
