@@ -68,8 +68,43 @@ fn a_table_moves_the_rows_that_are_asked_for() {
         let ids = Tensor::from_vec(vec![3u32, 5, 7, 9], 4, device).unwrap();
         let text = table.embedding(&ids).unwrap().explain().unwrap();
         // Four rows read and written, and four ids.
-        has(&text, &["fused: embedding", "moves     2064 B in 3 buffers"]);
+        has(&text, &["fused: gather", "moves     2064 B in 3 buffers"]);
     });
+}
+
+#[test]
+fn scans_sorts_and_scatters_say_their_schedule_and_work() {
+    let Ok(cpu) = Device::open("cpu") else { return };
+    let x = ones(&[2, 1 << 17], &cpu);
+    x.realize().unwrap();
+    let text = x.cumsum(1).unwrap().explain().unwrap();
+    // Each of the elements is added once for the totals and once for the sums.
+    has(
+        &text,
+        &["totals of 4 parts", "running Sum of 4 parts", "schedule  Across, 4 parts (cost model): a workgroup per row"],
+    );
+    has(
+        &text,
+        &["moves     1.0 MB in 2 buffers, computes 0.3 MFLOP", "moves     2.1 MB in 3 buffers, computes 0.3 MFLOP"],
+    );
+    assert!(!text.contains("fixed"), "{text}");
+
+    let x = ones(&[4, 2000], &cpu);
+    x.realize().unwrap();
+    let text = x.argsort(1, false).unwrap().explain().unwrap();
+    has(&text, &["sort [4, 2000] f32", "schedule  blocks of 1024 (cost model)", "merge runs of 1024 of 2000"]);
+    // Words of 8 bytes are read, positions of 4 written; each word is compared ten times.
+    has(&text, &["a word per lane, workgroups of ", "moves     96.0 kB in 2 buffers, computes 80000 FLOP"]);
+    assert!(!text.contains("fixed"), "{text}");
+
+    let ids = Tensor::zeros((4, 8), DType::U32, &cpu).unwrap();
+    let updates = ones(&[4, 8], &cpu);
+    Tensor::realize_all(&[&ids, &updates]).unwrap();
+    let text = x.scatter_add(1, &ids, &updates).unwrap().explain().unwrap();
+    has(&text, &["scatter Sum 8 of [4, 2000] along 1 f32", "an element of the result per lane, workgroups of "]);
+    // 8000 elements read and written, 32 updates and the words of as many ids; three steps of bisection per element.
+    has(&text, &["moves     64.4 kB in 4 buffers, computes 24032 FLOP"]);
+    assert!(!text.contains("fixed"), "{text}");
 }
 
 #[test]

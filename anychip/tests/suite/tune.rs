@@ -8,13 +8,16 @@ use anychip::{
 };
 use std::time::Duration;
 
+/// More than any problem here takes.
+const BUDGET: Duration = Duration::from_secs(10);
+
 fn product(n: usize) -> Problem {
     Problem::Matmul(matmul::Problem { dtype: DType::F32, batch: 1, rows: n, cols: n, inner: n, col_stride: 1 })
 }
 
 /// A contest, the result of its problem as a tensor expression, and the indices of the result's elements.
 fn set_up(device: &Device, problem: &Problem, f: impl Fn(&[Tensor]) -> Tensor) -> (Contest, Tensor, Tensor) {
-    let contest = Contest::new(&device.chain()[0], problem).unwrap();
+    let contest = Contest::new(&device.chain()[0], problem, BUDGET).unwrap();
     let inputs: Vec<Tensor> = contest.inputs().iter().map(|n| Tensor::from_node(n.clone(), device)).collect();
     let result = f(&inputs);
     let count = result.elem_count();
@@ -96,7 +99,7 @@ fn every_candidate_of_every_family_computes_the_same() {
         problems.push(Problem::Reduce(p));
     }
     for p in problems {
-        let contest = Contest::new(chip, &p).unwrap_or_else(|e| panic!("{p}: {e}"));
+        let contest = Contest::new(chip, &p, BUDGET).unwrap_or_else(|e| panic!("{p}: {e}"));
         // Two ends and the middle of the list; all of it is what `anychip tune` is for.
         let list = p.class().candidates(chip.info());
         for s in [list[0], list[list.len() / 2], list[list.len() - 1], p.plain(chip.info())] {
@@ -136,10 +139,16 @@ fn a_winner_is_kept_on_disk_and_planned_with() {
         assert_eq!(sum.to_vec::<f32>().unwrap(), [1500.0; 3]);
 
         // Another winner, and this process forgets what it read: it comes back from the disk.
-        let Schedule::Reduce(model) = outcome.model else { panic!("{:?}", outcome.model) };
-        let along = reduce::Choice { schedule: anychip::schedule::reduce::Schedule::Along, parts: 1, ..model };
-        let w = tune::Winner { schedule: Schedule::Reduce(along), ..outcome.winner };
+        let list = problem.class().candidates(chip.info());
+        let other = list.into_iter().find(|s| *s != outcome.winner.schedule).unwrap();
+        let w = tune::Winner { schedule: other, ..outcome.winner };
         tune::keep(chip.info(), &w).unwrap();
+        // One that is none of the candidates is refused, and changes nothing.
+        let Schedule::Reduce(model) = outcome.model else { panic!("{:?}", outcome.model) };
+        let mut none = model;
+        none.lanes.max = 0;
+        let e = tune::keep(chip.info(), &tune::Winner { schedule: Schedule::Reduce(none), ..w.clone() }).unwrap_err();
+        assert!(e.to_string().contains("none of its candidates"), "{e}");
         tune::keep_in(Some(folder.path()));
         assert_eq!(tune::winner(chip.info(), &problem), Some(w));
         // Of another version of the driver: unknown.
@@ -164,12 +173,15 @@ fn a_winner_is_kept_on_disk_and_planned_with() {
 }
 
 #[test]
-fn problems_without_a_bound_are_refused_in_words() {
+fn problems_without_a_bound_or_time_are_refused_in_words() {
     let Ok(device) = Device::open("cpu") else { return };
     let chip = &device.chain()[0];
-    let refused = |p: Problem| Contest::new(chip, &p).err().unwrap().to_string();
+    let refused = |p: Problem| Contest::new(chip, &p, BUDGET).err().unwrap().to_string();
     let huge = matmul::Problem { dtype: DType::F32, batch: 1, rows: 1 << 20, cols: 1 << 20, inner: 8, col_stride: 1 };
     assert!(refused(Problem::Matmul(huge)).contains("elements"));
+    // More than 100 GFLOP, three times, by a tile that reaches a small share of the peak.
+    let e = Contest::new(chip, &product(4096), Duration::from_secs(1)).err().unwrap().to_string();
+    assert!(e.contains("3 runs with the plain schedule") && e.contains("the budget is 1.0 s"), "{e}");
     let whole = map::Problem { dtype: DType::I32, elements: 8, cols: 8, reads: 1 };
     assert!(refused(Problem::Map(whole)).contains("bounds for f16, bf16, f32 and f64 only"));
     let none = map::Problem { dtype: DType::F32, elements: 8, cols: 8, reads: 0 };

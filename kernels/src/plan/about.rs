@@ -101,7 +101,8 @@ fn names(body: &Body) -> Vec<&'static str> {
             Expr::Compare(c, ..) => Some(op_name(&Op::Compare(*c))),
             Expr::Where(..) => Some(op_name(&Op::Where)),
             Expr::Cast(_) => Some(op_name(&Op::Cast(*dtype))),
-            Expr::Gather { .. } => Some(op_name(&Op::Embedding)),
+            Expr::Gather { .. } => Some("gather"),
+            Expr::Philox(word, _) => Some(op_name(&Op::Philox { word: *word })),
             Expr::Index(_) => Some("index"),
             _ => None,
         })

@@ -88,7 +88,8 @@ pub fn estimate(s: &Schedule, p: &Problem, info: &DeviceInfo, roofline: &Rooflin
     let compute = flops / (roofline.peak(p.dtype) * loop_share * vector_share * busy / spill);
     let (_, bytes) = super::Problem::Matmul(*p).work();
     // Where lanes are a loop, rows of the right operand that lie far apart miss the nearest cache in every round
-    // (PoCL, 1024³: 0.24 of OpenBLAS's rate, packed 0.66); a packed one costs its copy.
+    // (PoCL, 1024³: 0.24 of OpenBLAS's rate, measured with the unpacked tile; the packed one is expected to be faster, see
+    // benches/README.md); a packed one costs its copy.
     let copied = 2.0 * batch * columns * p.inner as f64 * size / roofline.bandwidth;
     match (s.packed, info.vector > 1) {
         (true, _) => compute.max(bytes / roofline.bandwidth) + copied,

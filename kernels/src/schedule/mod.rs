@@ -12,6 +12,7 @@ pub mod rows;
 pub mod scan;
 
 use anychip_hal::{DType, DeviceInfo};
+use roofline::Roofline;
 use serde::{Deserialize, Serialize};
 
 /// Work of one kernel family.
@@ -95,6 +96,13 @@ impl Problem {
         }
     }
 
+    /// Whether a schedule is one that the tuner could have found for this class on a device, and so one that the device can run:
+    /// the device's library, or one of the [candidates](Problem::candidates).
+    pub fn knows(&self, s: &Schedule, info: &DeviceInfo) -> bool {
+        let class = self.class();
+        class.fits(s) && (*s == Schedule::Library || class.candidates(info).contains(s))
+    }
+
     /// The schedule with which no others are compared for speed but all for their numbers: one result per lane, sums in the
     /// plainest order.
     pub fn plain(&self, info: &DeviceInfo) -> Schedule {
@@ -115,6 +123,22 @@ impl Problem {
             | (Problem::Rows(_), Schedule::Rows(_))
             | (Problem::Reduce(_), Schedule::Reduce(_)) => true,
             (Problem::Map(_) | Problem::Rows(_) | Problem::Reduce(_) | Problem::Matmul(_), _) => false,
+        }
+    }
+
+    /// Seconds that a run with the [plain](Problem::plain) schedule should take, by the roofline and how little of it that schedule
+    /// can reach: roughly, to tell what is out of all proportion.
+    pub fn plain_seconds(&self, info: &DeviceInfo, roofline: &Roofline) -> f64 {
+        /// Of the roofline, where no lane uses vectors or keeps anything.
+        const SHARE: f64 = 1.0 / 8.0;
+        /// Seconds per element of a sum that one lane computes alone, a guess between a cached load and an uncached one.
+        const STEP: f64 = 50e-9;
+        let (flops, bytes) = self.work();
+        let all = roofline.cost(flops, bytes, self.dtype()).0 / SHARE;
+        match self {
+            Problem::Map(_) | Problem::Rows(_) => all,
+            Problem::Reduce(p) => all.max(p.reduced as f64 * STEP),
+            Problem::Matmul(p) => matmul::estimate(&matmul::plain(info), p, info, roofline),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{
     data,
     gate::{Facts, Rule, bounds, disagreement},
+    store::roofline,
 };
 use crate::{
     graph::Node,
@@ -52,13 +53,27 @@ const RUNS: std::ops::RangeInclusive<usize> = 5..=50;
 const ENOUGH: Duration = Duration::from_millis(100);
 
 impl Contest {
-    /// Makes operands and computes what must come out.
+    /// Makes operands and computes what must come out: up to three runs of the plain schedule, which are not begun where they should
+    /// take longer than `budget`. A tenth of a second they always have; one trial is timed for as long.
     ///
     /// # Errors
-    /// `Unsupported` for a problem that the tuner has no bound for; what the device says of the plain schedule.
-    pub fn new(device: &Device, problem: &Problem) -> Result<Contest> {
+    /// `Unsupported` for a problem that the tuner has no bound or no time for; what the device says of the plain schedule.
+    pub fn new(device: &Device, problem: &Problem, budget: Duration) -> Result<Contest> {
         let problem = problem.class();
         let shapes = data::shapes(&problem)?;
+        let runs = 1 + usize::from(data::has_magnitude(&problem)) + usize::from(data::has_exact(&problem));
+        let seconds = runs as f64 * problem.plain_seconds(device.info(), &roofline(device.info()));
+        let allowed = budget.max(ENOUGH).as_secs_f64();
+        if seconds > allowed {
+            return Err(Error::unsupported(
+                format!("tuning {} {problem}", problem.family()),
+                format!(
+                    "its {runs} runs with the plain schedule on {}, which the others are compared with, should take {seconds:.1} s \
+                     and the budget is {allowed:.1} s; a longer budget or a smaller problem is taken",
+                    device.info().id
+                ),
+            ));
+        }
         let dtype = problem.dtype();
         let make = |values: &[Vec<f64>]| -> Result<Vec<Node>> {
             values.iter().zip(&shapes).map(|(v, s)| data::leaf(v, s, dtype)).collect()
@@ -75,12 +90,12 @@ impl Contest {
         contest.sets.push(Set { leaves: leaves.clone(), reference: vec![], rule: Rule::Equal });
         let plain = contest.trial(problem.plain(device.info()))?;
         let reference = contest.values(&plain, &leaves)?;
-        let magnitude = match problem {
-            Problem::Matmul(_) | Problem::Reduce(_) => {
+        let magnitude = match data::has_magnitude(&problem) {
+            true => {
                 let absolute: Vec<Vec<f64>> = random.iter().map(|v| v.iter().map(|x| x.abs()).collect()).collect();
                 Some(contest.values(&plain, &make(&absolute)?)?)
             }
-            Problem::Rows(_) | Problem::Map(_) => None,
+            false => None,
         };
         let facts =
             Facts { problem: &problem, inputs: &random, reference: &reference, magnitude: magnitude.as_deref() };

@@ -92,6 +92,11 @@ pub fn has_exact(p: &Problem) -> bool {
     !matches!(p, Problem::Rows(_))
 }
 
+/// Whether the bound needs the results on the operands' magnitudes.
+pub fn has_magnitude(p: &Problem) -> bool {
+    matches!(p, Problem::Matmul(_) | Problem::Reduce(_))
+}
+
 /// Numbers −2 … 2.
 pub fn exact(count: usize, seed: u64) -> Vec<f64> {
     numbers(count, seed).map(|x| ((x >> 33) % 5) as f64 - 2.0).collect()

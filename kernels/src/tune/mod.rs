@@ -58,7 +58,7 @@ const WORTH: f64 = 0.97;
 /// the plain schedule. `progress` hears of every trial: done, all, and the verdict.
 ///
 /// # Errors
-/// `Unsupported` for a problem without a bound; what the device says of the plain schedule and of the model's.
+/// `Unsupported` for a problem without a bound, or whose plain runs alone would outlast the budget; what the device says of the plain schedule and of the model's.
 pub fn tune(
     device: &Device,
     problem: &Problem,
@@ -67,7 +67,7 @@ pub fn tune(
 ) -> Result<Outcome> {
     let begin = Instant::now();
     let info = device.info();
-    let contest = Contest::new(device, problem)?;
+    let contest = Contest::new(device, problem, budget)?;
     let problem = *contest.problem();
     let library = match problem {
         Problem::Matmul(_) => contest.trial(Schedule::Library).ok().filter(Trial::in_library),
@@ -169,13 +169,21 @@ thread_local! {
 
 /// What was measured for a problem on a device; measured now, if that is asked for.
 pub(crate) fn winner_or_tune(device: &Device, p: &Problem) -> Option<Winner> {
-    let known = winner(device.info(), p);
-    if known.is_some() || !*ASKED || TUNING.replace(true) {
+    let info = device.info();
+    let known = winner(info, p);
+    // Once per class and process: neither what failed nor a winner that does not fit this problem gets better by another try.
+    let try_it = || !TUNING.get() && winner(info, &p.class()).is_none() && store::first_try(info, p);
+    if known.is_some() || !*ASKED || !try_it() {
         return known;
     }
+    TUNING.set(true);
     // A problem that cannot be tuned is planned by the cost model; the device's own errors come up again there.
     let outcome = tune(device, p, IN_PLANNING, &mut |_, _, _| {});
     TUNING.set(false);
+    if outcome.as_ref().is_err_and(|e| e.is_lost()) {
+        // That was the device, not the problem.
+        store::forget_try(info, p);
+    }
     outcome.ok().map(|o| o.winner).filter(|w| p.fits(&w.schedule))
 }
 

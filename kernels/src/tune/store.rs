@@ -2,11 +2,11 @@
 //! folder, whole or not at all, hashed).
 //!
 //! An entry is named by the hash of what it depends on and says it again inside. One that is damaged, of another chip, driver or
-//! version, or that does not fit the problem, is as good as none.
+//! version, that does not fit the problem, or whose schedule is none of those for this device, is as good as none.
 
 use crate::schedule::{Problem, Schedule, roofline::Roofline};
 use anychip_hal::{DeviceInfo, layer};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     io,
@@ -66,6 +66,13 @@ impl Disk {
         (entry.chip == chip && entry.key == key).then_some(entry.value)
     }
 
+    /// The winner of a problem's class. The file may be older than what this device can run, or made by hand: only a schedule that the
+    /// tuner could have found on this device is taken.
+    fn winner(&self, info: &DeviceInfo, chip: &str, p: &Problem) -> Option<Winner> {
+        let winner: Winner = self.read(chip, &key(p))?;
+        (winner.class == p.class() && p.knows(&winner.schedule, info)).then_some(winner)
+    }
+
     fn write<T: Serialize>(&self, chip: String, key: String, value: T) -> io::Result<()> {
         let name = name(&chip, &key);
         let payload = serde_json::to_vec_pretty(&Entry { chip, key, value })?;
@@ -80,11 +87,18 @@ struct Store {
     /// What was read or written before, by name.
     known: FxHashMap<[u8; 32], Option<Winner>>,
     peaks: FxHashMap<[u8; 32], Option<Roofline>>,
+    /// Classes that planning has tuned or tried to, by name.
+    tried: FxHashSet<[u8; 32]>,
 }
 
 impl Store {
     fn new(folder: Option<&Path>) -> Store {
-        Store { disk: folder.map(Disk::below), known: FxHashMap::default(), peaks: FxHashMap::default() }
+        Store {
+            disk: folder.map(Disk::below),
+            known: FxHashMap::default(),
+            peaks: FxHashMap::default(),
+            tried: FxHashSet::default(),
+        }
     }
 }
 
@@ -116,22 +130,32 @@ fn key(p: &Problem) -> String {
 
 /// What was measured for problems of this class on this chip, if it fits this one.
 pub fn winner(info: &DeviceInfo, p: &Problem) -> Option<Winner> {
-    let (chip, key) = (chip(info), key(p));
-    let name = name(&chip, &key);
+    let chip = chip(info);
+    let name = name(&chip, &key(p));
     let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
     let Store { disk, known, .. } = &mut *store;
-    let found = known.entry(name).or_insert_with(|| {
-        let winner: Winner = disk.as_ref()?.read(&chip, &key)?;
-        (winner.class == p.class()).then_some(winner)
-    });
+    let found = known.entry(name).or_insert_with(|| disk.as_ref()?.winner(info, &chip, p));
     found.clone().filter(|w| p.fits(&w.schedule))
 }
 
 /// Keeps a winner, in memory and, if there is a folder, on disk.
 ///
 /// # Errors
-/// What the disk says; the winner is known to this process all the same.
+/// `InvalidInput` for a schedule that is none of the class's candidates on this device, which is not kept at all; what the disk
+/// says, then the winner is known to this process all the same.
 pub fn keep(info: &DeviceInfo, w: &Winner) -> io::Result<()> {
+    if !w.class.knows(&w.schedule, info) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "keeping a schedule for {} {} on {}: {} is none of its candidates, which alone are accepted",
+                w.class.family(),
+                w.class,
+                info.id,
+                w.schedule
+            ),
+        ));
+    }
     let (chip, key) = (chip(info), key(&w.class));
     let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
     store.known.insert(name(&chip, &key), Some(w.clone()));
@@ -139,6 +163,18 @@ pub fn keep(info: &DeviceInfo, w: &Winner) -> io::Result<()> {
         Some(disk) => disk.write(chip, key, w),
         None => Ok(()),
     }
+}
+
+/// True the first time that it is asked for problems of this class on this chip.
+pub(super) fn first_try(info: &DeviceInfo, p: &Problem) -> bool {
+    let name = name(&chip(info), &key(p));
+    STORE.lock().unwrap_or_else(PoisonError::into_inner).tried.insert(name)
+}
+
+/// As if problems of this class had not been tried.
+pub(super) fn forget_try(info: &DeviceInfo, p: &Problem) {
+    let name = name(&chip(info), &key(p));
+    STORE.lock().unwrap_or_else(PoisonError::into_inner).tried.remove(&name);
 }
 
 /// The device's peaks: measured, or guessed from its class.
@@ -172,11 +208,63 @@ pub fn keep_roofline(info: &DeviceInfo, r: Roofline) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{schedule::matmul, tune::test_device};
+    use crate::{
+        library::Lanes,
+        schedule::{map, matmul},
+        tune::test_device,
+    };
     use anychip_hal::DType;
 
     fn problem(rows: usize) -> Problem {
         Problem::Matmul(matmul::Problem { dtype: DType::F32, batch: 1, rows, cols: 64, inner: 64, col_stride: 1 })
+    }
+
+    #[test]
+    fn a_class_is_tried_once() {
+        let info = test_device();
+        let p = problem(7);
+        assert!(first_try(&info, &p));
+        // Rounded up to the same class; another class.
+        assert!(!first_try(&info, &problem(8)));
+        assert!(first_try(&info, &problem(9)));
+        forget_try(&info, &p);
+        assert!(first_try(&info, &p));
+    }
+
+    #[test]
+    fn a_schedule_that_the_device_cannot_run_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::below(folder.path());
+        let info = test_device();
+        let chip = chip(&info);
+        let taken = |class: Problem, schedule: Schedule| {
+            let class = class.class();
+            let w = Winner { class, schedule, us: 3.0, model_us: 4.0 };
+            disk.write(chip.clone(), key(&class), &w).unwrap();
+            disk.winner(&info, &chip, &class).is_some()
+        };
+        let product = problem(64);
+        let Schedule::Matmul(good) = product.candidates(&info)[0] else { panic!() };
+        assert!(taken(product, Schedule::Matmul(good)));
+        assert!(taken(product, Schedule::Library));
+        for bad in [
+            crate::library::matmul::Schedule { rows: 0, ..good },
+            crate::library::matmul::Schedule { width: 0, ..good },
+            crate::library::matmul::Schedule { lanes: 0, ..good },
+            crate::library::matmul::Schedule { lanes: 2 * info.limits.max_workgroup, ..good },
+        ] {
+            assert!(!taken(product, Schedule::Matmul(bad)), "{bad:?}");
+        }
+        let map = Problem::Map(map::Problem { dtype: DType::F32, elements: 4096, cols: 4096, reads: 2 });
+        let good = map::pick(&info).lanes;
+        let with = |lanes| Schedule::Map(map::Choice { lanes });
+        assert!(taken(map, with(good)));
+        assert!(!taken(map, Schedule::Library));
+        for max in [0, 2 * info.limits.max_workgroup] {
+            for close in [false, true] {
+                assert!(!taken(map, with(Lanes { max, close, ..good })), "{max} {close}");
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! Scans: one launch, or three for few long rows: totals of the parts, what lies in front of each, the parts themselves.
 
 use super::{
-    super::{Planner, Stop, ValueRef, group::Group, lower::Step},
-    dense_map, operations, to_space, unit_axes,
+    super::{
+        Planner, Stop, ValueRef,
+        about::{About, Origin, reads},
+        group::Group,
+        lower::Step,
+    },
+    bytes, dense_map, operations, to_space, unit_axes,
 };
 use crate::{
     graph::View,
@@ -60,11 +65,26 @@ impl Planner<'_> {
         }
         let target = Map { strides: target.strides, offset: target.offset };
         let (body, slots) = (l.body, l.slots);
-        let cut = if parts > 1 { format!(", {parts} parts") } else { String::new() };
-        let note = format!(
-            "running {op:?} {:?} along {axis} {dtype}, {schedule:?}, {} operations fused{cut}",
-            source.shape,
-            operations(&body)
+        let elements: usize = dims.iter().product();
+        let why = match schedule {
+            Schedule::Across => "a workgroup per row: the elements of a row lie side by side, or are many",
+            Schedule::Along => "a lane per row: rows lie side by side, or are short",
+        };
+        let about = |what: String, parts: usize, body: &Body, flops: usize, moved: u64| {
+            About::from(what)
+                .fused(body)
+                .schedule(format!("{schedule:?}, {parts} parts"), Origin::CostModel, why)
+                .work(flops as f64, moved)
+                .dtype(work)
+        };
+        let between = bytes(rows * parts, work);
+        let behind = if parts > 1 { between } else { 0 };
+        let about_rows = about(
+            format!("running {op:?} {:?} along {axis} {dtype}", source.shape),
+            parts,
+            &body,
+            (1 + operations(&body)) * elements,
+            reads(&body, &dims) + behind + bytes(elements, root.dtype),
         );
 
         let mut more = vec![];
@@ -73,10 +93,17 @@ impl Planner<'_> {
             let plain = Map { strides: vec![0; dims.len()], offset: 0 };
             let dims = dims.clone();
             let first = Reduce { op, body, prologue, epilogue, dims, kept, out: plain, dtype, out_dtype: work, parts };
+            let about_totals = about(
+                format!("totals of {parts} parts for a running {op:?}"),
+                parts,
+                &first.body,
+                (1 + operations(&first.body)) * elements,
+                reads(&first.body, &first.dims) + between,
+            );
             // The scan's parts are cut where this kernel cuts them, and the one that walks by vectors rounds its pieces up.
             let made = reduce(first, reduce::Schedule::Across, Lanes { vector: 1, ..lanes })?;
             let totals = self.temp(rows * parts, work, d);
-            self.launch(made, d, &slots, &[totals], format!("totals of {parts} parts for a running {op:?}"))?;
+            self.launch(made, d, &slots, &[totals], about_totals)?;
 
             let mut body = Body::default();
             let map = body.map(dense_map(&[rows, parts]));
@@ -95,15 +122,17 @@ impl Planner<'_> {
                 out_dtype: work,
                 parts: 1,
             };
+            let about_parts =
+                about(format!("running {op:?} of {parts} parts"), 1, &second.body, rows * parts, 2 * between);
             let made = scan(second, Schedule::Across, lanes, max_shared)?;
             let before = self.temp(rows * parts, work, d);
-            self.launch(made, d, &[], &[totals, before], format!("running {op:?} of {parts} parts"))?;
+            self.launch(made, d, &[], &[totals, before], about_parts)?;
             more.push(before);
         }
         let (out_dtype, out_map) = (root.dtype, target);
         let s = Scan { op, exclusive, body, prologue, epilogue, dims, out: out_map, dtype, out_dtype, parts };
         let made = scan(s, schedule, lanes, max_shared)?;
         more.push(out);
-        self.launch(made, d, &slots, &more, note)
+        self.launch(made, d, &slots, &more, about_rows)
     }
 }

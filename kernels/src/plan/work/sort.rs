@@ -1,14 +1,20 @@
 //! Sorting, and scatters, which sort their ids first: blocks in shared memory, then merges, each from one buffer into another.
 
 use super::{
-    super::{Again, Planner, Stop, ValueRef, group::Group, lower::Step},
-    operations, to_space,
+    super::{
+        Again, Planner, Stop, ValueRef,
+        about::{About, Origin, reads},
+        group::Group,
+        lower::Step,
+    },
+    bytes, operations, to_space,
 };
 use crate::{
     graph::View,
     library::{
         Body, Map,
         body::Id,
+        emit::compute_type,
         map::map,
         scatter::{Scatter, scatter},
         sort::{self, Key, Keys, Leaves},
@@ -69,10 +75,26 @@ impl Planner<'_> {
         let (mut left, mut words) = self.runs(width >= n, (leaves, out), elements, d);
         let keys = Keys { body: rows.body.clone(), root: rows.root, dims: rows.dims.clone(), dtype: rows.dtype, key };
         let made = sort::blocks(keys, block, through, left, max_lanes)?;
-        let fused = operations(&rows.body);
-        let note = format!("sort {:?} {}, blocks of {block}, {fused} operations fused", rows.dims, rows.dtype);
+        // What bisection among so many words takes, per word: a comparison a step.
+        let steps = |words: usize| words.next_power_of_two().ilog2() as usize;
+        let size = |leaves: Leaves| if leaves == Leaves::Words { DType::U64 } else { DType::U32 };
+        let order = |through: bool| if through { bytes(elements, DType::U32) } else { 0 };
+        // A block is sorted by merges too: one bisection in every doubling.
+        let in_block: usize = (0..steps(block as usize)).sum();
+        let about = About::from(format!("sort {:?} {}", rows.dims, rows.dtype))
+            .fused(&rows.body)
+            .schedule(
+                format!("blocks of {block}"),
+                Origin::CostModel,
+                "a workgroup per block, as large as rows and shared memory allow",
+            )
+            .work(
+                ((in_block + operations(&rows.body)) * elements) as f64,
+                reads(&rows.body, &rows.dims) + order(through) + bytes(elements, size(left)),
+            )
+            .dtype(DType::U64);
         let more: Vec<ValueRef> = before.into_iter().chain([words]).collect();
-        self.launch(made, d, &rows.slots, &more, note)?;
+        self.launch(made, d, &rows.slots, &more, about)?;
         while width < n {
             let from = words;
             (left, words) = self.runs(2 * width >= n, (leaves, out), elements, d);
@@ -80,8 +102,19 @@ impl Planner<'_> {
             // Only the last merge goes through the order of the earlier sort.
             let through = before.filter(|_| left == Leaves::Positions);
             let made = sort::merges(count, n, width, through.is_some(), left, lanes)?;
+            let about = About::from(format!("merge runs of {width} of {n}"))
+                .schedule(
+                    format!("a word per lane, workgroups of {lanes}"),
+                    Origin::CostModel,
+                    "each finds its place by bisection",
+                )
+                .work(
+                    (steps(width) * elements) as f64,
+                    bytes(elements, DType::U64) + order(through.is_some()) + bytes(elements, size(left)),
+                )
+                .dtype(DType::U64);
             let more: Vec<ValueRef> = [from].into_iter().chain(through).chain([words]).collect();
-            self.launch(made, d, &[], &more, format!("merge runs of {width} of {n}"))?;
+            self.launch(made, d, &[], &more, about)?;
             width *= 2;
         }
         Ok(())
@@ -120,18 +153,32 @@ impl Planner<'_> {
             Some(op) => format!("scatter {op:?}"),
             None => "scatter".to_string(),
         };
-        let note = format!("{what} {count} of {dims:?} along {axis} {}", item.dtype);
+        let elements = item.elements();
+        let about = |body: &Body, flops: usize, moved: u64, schedule: String, why: &str| {
+            About::from(format!("{what} {count} of {dims:?} along {axis} {}", item.dtype))
+                .fused(body)
+                .schedule(schedule, Origin::CostModel, why)
+                .work((flops + operations(body) * elements) as f64, moved + bytes(elements, root.dtype))
+                .dtype(compute_type(item.dtype))
+        };
         let id_x = l.lower(x, &[]).map_err(again)?;
+        let of_x = reads(&l.body, &dims);
         if count == 0 {
             // No updates: what is there, with what is fused behind it.
             l.anchor = None;
             let id = l.lower(g.root, &steps).map_err(again)?;
             let (body, slots) = (l.body, l.slots);
+            let about = about(&body, 0, reads(&body, &dims), lanes.to_string(), "there are no updates");
             let made = map(body, id, &dims, target, root.dtype, lanes)?;
-            return self.launch(made, d, &slots, &[out], note);
+            return self.launch(made, d, &slots, &[out], about);
         }
+        // Updates have another extent of the axis than all else.
+        let before = reads(&l.body, &shape);
         let id_updates = l.lower(updates, &[]).map_err(again)?;
+        let of_updates = reads(&l.body, &shape) - before;
+        let before = reads(&l.body, &dims);
         let epilogue = l.lower(g.root, &steps).map_err(again)?;
+        let behind = reads(&l.body, &dims) - before;
         let (body, slots) = (l.body, l.slots);
 
         // The ids: the axis last, and only axes along which they vary.
@@ -151,12 +198,20 @@ impl Planner<'_> {
         for (&i, &stride) in varies.iter().zip(&dense) {
             begins[order[i]] = stride;
         }
-        let words = self.temp(id_dims.iter().product(), DType::U64, d);
+        let sorted: usize = id_dims.iter().product();
+        let words = self.temp(sorted, DType::U64, d);
         let dtype = self.s.items[index].dtype;
         let rows = Rows { body: ids, root: id, slots: id_slots, dims: id_dims, dtype };
         self.sort(&rows, Key::Id { limit: dims[axis] }, None, words, Leaves::Words, d)?;
 
-        let fused = operations(&body);
+        let bisection = count.next_power_of_two().ilog2() as usize;
+        let about = about(
+            &body,
+            bisection * elements + shape.iter().product::<usize>(),
+            of_x + of_updates + behind + bytes(sorted, DType::U64),
+            format!("an element of the result per lane, workgroups of {}", lanes.flat(elements)),
+            "each finds its updates among the sorted ids by bisection",
+        );
         let s = Scatter {
             reduce,
             body,
@@ -172,6 +227,6 @@ impl Planner<'_> {
             out_dtype: root.dtype,
         };
         let made = scatter(s, lanes)?;
-        self.launch(made, d, &slots, &[words, out], format!("{note}, {fused} operations fused"))
+        self.launch(made, d, &slots, &[words, out], about)
     }
 }
