@@ -85,7 +85,10 @@ fn scans_sorts_and_scatters_say_their_schedule_and_work() {
     );
     has(
         &text,
-        &["moves     1.0 MB in 2 buffers, computes 0.3 MFLOP", "moves     2.1 MB in 3 buffers, computes 0.3 MFLOP"],
+        &[
+            "moves     1048.6 kB in 2 buffers, computes 0.3 MFLOP",
+            "moves     2097.2 kB in 3 buffers, computes 0.3 MFLOP",
+        ],
     );
     assert!(!text.contains("fixed"), "{text}");
 
