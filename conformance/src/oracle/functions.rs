@@ -263,7 +263,7 @@ pub fn pow(x: Wide, y: Wide) -> Wide {
         return Wide::ONE;
     }
     let plain = x.hi.powf(y.hi);
-    if !plain.is_finite() || plain == 0.0 || y.hi == 0.0 || x.hi == 0.0 || !x.is_finite() {
+    if !plain.is_finite() || plain == 0.0 || y.hi == 0.0 || !y.is_finite() || x.hi == 0.0 || !x.is_finite() {
         return number(plain);
     }
     let size = exp(y * log(x.abs()));

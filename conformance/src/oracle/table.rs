@@ -355,7 +355,10 @@ impl Bound {
             return Number::exact(value);
         }
         let nearest = |correctly: bool, ulps: f64| {
-            if correctly {
+            if correctly && a.compute == Type::F64 {
+                // The comparison rounds it, and knows how near a tie the oracle can tell.
+                Number::exact(value)
+            } else if correctly {
                 Number::from(format.round(value))
             } else {
                 Number { value, radius: ulps * format.ulp(value.hi) }
