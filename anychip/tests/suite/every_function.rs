@@ -131,10 +131,10 @@ fn shapes_of_the_rest() {
     refused(x.tile([1; 9]), &["rank 9"]);
     refused(x.get(0).unwrap().triu(0), &["triu", "[3]"]);
     let w = Tensor::ones((1, 1, 4), DType::F32, &d).unwrap();
-    refused(x.unsqueeze(0).unwrap().conv1d(&w, None, Conv1d::new()), &["conv1d", "[1, 2, 3]"]);
+    refused(x.unsqueeze(0).unwrap().conv1d(&w, None, Conv1d::new()), &["conv", "[1, 2, 3]"]);
     refused(
         x.unsqueeze(0).unwrap().conv_transpose1d(&w, None, ConvTranspose1d::new()),
-        &["conv_transpose1d", "[1, 2, 3]"],
+        &["conv_transpose", "[1, 2, 3]"],
     );
     refused(npy_from_bytes("x", vec![], &d), &["magic"]);
 }
@@ -217,7 +217,7 @@ fn no_public_function_is_forgotten() {
         for call in ["refused(", "shape_error(", "type_error(", "each!("] {
             for (at, _) in text.match_indices(call) {
                 let statement = &text[at + call.len()..];
-                let statement = &statement[..statement.find(';').unwrap_or(statement.len())];
+                let statement = &statement[..statement.find(");\n").unwrap_or(statement.len())];
                 for part in statement.split(['.', ':', '(', ' ', '\n']) {
                     *refused.entry(name(part).to_string()).or_default() += 1;
                 }

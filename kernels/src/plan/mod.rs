@@ -27,6 +27,7 @@ use anychip_hal::{
 };
 use group::{Demands, Grouping, group};
 use lower::Materialise;
+use rustc_hash::FxHashMap;
 use snapshot::{Kind, Snapshot};
 
 /// A value of a plan.
@@ -143,6 +144,7 @@ fn build(s: &Snapshot, grouping: &Grouping, chain: &[Device], asked: Option<&Sch
         temps: vec![],
         values: vec![None; s.items.len()],
         fallbacks: vec![],
+        packs: FxHashMap::default(),
     };
     for (i, item) in s.items.iter().enumerate() {
         if let Kind::Leaf { leaf, .. } = item.kind {
@@ -173,6 +175,8 @@ struct Planner<'a> {
     /// Per item: where it is.
     values: Vec<Option<ValueRef>>,
     fallbacks: Vec<String>,
+    /// Right operands packed so far, by item, device, layout and columns: several products with one weight share them.
+    packs: FxHashMap<(usize, usize, Strided, u32, u8), ValueRef>,
 }
 
 impl Planner<'_> {
@@ -193,6 +197,7 @@ impl Planner<'_> {
                 Err(Stop::Fail(e)) if e.is_unsupported() => {
                     self.launches.truncate(launches);
                     self.temps.truncate(temps);
+                    self.packs.retain(|_, v| !matches!(v, ValueRef::Temp(t) if *t >= temps));
                     refused.get_or_insert(e);
                 }
                 Err(stop) => return Err(stop),

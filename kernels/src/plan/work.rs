@@ -468,12 +468,17 @@ impl Planner<'_> {
             strides[i] = far;
             far *= rhs.shape[i] as isize;
         }
+        let key = (item, d, rhs.clone(), cols as u32, width);
+        if let Some(&packed) = self.packs.get(&key) {
+            return Ok((Map { strides, offset: 0 }, packed));
+        }
         let packed = self.temp(p.elements(), compute_type(dtype), d);
         let elements = p.elements();
         let moved = bytes(elements, dtype) + bytes(elements, compute_type(dtype));
         let about = About::from(format!("pack {:?} {dtype} by {cols} columns", rhs.shape)).work(0.0, moved);
         let made = pack::pack(p)?;
         self.launch(made, d, &[item], &[packed], about)?;
+        self.packs.insert(key, packed);
         Ok((Map { strides, offset: 0 }, packed))
     }
 
