@@ -1,6 +1,6 @@
 //! Attention: masks, ranks, views, grouped heads. Bounds follow from the operation's error analysis, u = 2⁻²⁴.
 
-use crate::common::{Host, close, indices, on_every_device, softmax};
+use crate::common::{Host, close, indices, on_every_device, softmax, takes};
 use anychip::{DType, Device, Tensor};
 
 const U: f64 = f32::EPSILON as f64 / 2.0;
@@ -66,7 +66,8 @@ fn attention_bound(width: usize, t: usize) -> impl Fn(usize, f64) -> f64 {
 fn attention_with_and_without_masks() {
     let none = f64::NEG_INFINITY;
     on_every_device(|d| {
-        for (s, t, width, out) in [(1, 1, 1, 1), (5, 7, 8, 4), (33, 33, 32, 32), (64, 130, 64, 64), (1, 300, 32, 32)] {
+        let sizes = [(5, 7, 8, 4), (1, 1, 1, 1), (33, 33, 32, 32), (64, 130, 64, 64), (1, 300, 32, 32)];
+        for (_, (s, t, width, out)) in sizes.into_iter().enumerate().filter(|(n, _)| takes(d, *n, 3)) {
             let a = Attention::random(&[2, 3], s, t, width, out);
             let what = |m: &str| format!("attention s {s} t {t} d {width}, {m}, on {d}");
             let scale = 1.0 / (width as f64).sqrt();

@@ -22,6 +22,12 @@ pub fn on_every_device(test: impl Fn(&Device)) {
     DEVICES.iter().for_each(test);
 }
 
+/// Does a device run the n-th case of a loop? Every one where a kernel is made at once; one in `part` where making it takes a
+/// driver half a second. ANYCHIP_ALL_CASES, which `scripts/test --full` sets, makes it every one everywhere.
+pub fn takes(device: &Device, n: usize, part: usize) -> bool {
+    device.info().backend == "cpu" || n.is_multiple_of(part) || std::env::var_os("ANYCHIP_ALL_CASES").is_some()
+}
+
 /// Numbers that follow from the seed, in low..high.
 pub fn numbers(count: usize, seed: u64, low: f64, high: f64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;

@@ -1,7 +1,7 @@
 //! Convolution against the plainest loops. A sum of k products of f32 is within γ(k+1)·Σ|x·w| of the true one; on small integers,
 //! whose partial sums are exact, it must be equal, so that no dropped product hides in the bound.
 
-use crate::common::{Host, close, indices, on_every_device, refused};
+use crate::common::{Host, close, indices, on_every_device, refused, takes};
 use anychip::{Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, DType, Tensor, bf16, f16};
 
 const U: f64 = f32::EPSILON as f64 / 2.0;
@@ -78,7 +78,7 @@ const CASES: [Case; 14] = [
 #[test]
 fn convolutions_of_images() {
     on_every_device(|d| {
-        for (n, case) in CASES.into_iter().enumerate() {
+        for (n, case) in CASES.into_iter().enumerate().filter(|(n, _)| takes(d, *n, 3)) {
             // Small integers: every partial sum is exact in f32.
             let x = Host::random(&case.x, n as u64, -8.0, 8.0).map(f64::round);
             let w = Host::random(&case.weight(), n as u64 + 30, -8.0, 8.0).map(f64::round);
@@ -218,7 +218,7 @@ fn transposed_convolutions() {
         ([1, 2, 6, 7], [2, 3, 1, 2], [[2, 3], [1, 3], [0, 0], [1, 1]], 1),
     ];
     on_every_device(|d| {
-        for (n, (xs, ws, how, groups)) in cases.into_iter().enumerate() {
+        for (n, (xs, ws, how, groups)) in cases.into_iter().enumerate().filter(|(n, _)| takes(d, *n, 2)) {
             let x = Host::random(&xs, n as u64, -8.0, 8.0).map(f64::round);
             let w = Host::random(&ws, n as u64 + 20, -8.0, 8.0).map(f64::round);
             let options = ConvTranspose2d::new()

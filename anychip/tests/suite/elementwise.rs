@@ -1,6 +1,6 @@
 //! Functions of one and two operands in f32: values, special values, broadcasting, views as operands, empty tensors.
 
-use crate::common::{Host, close, erf, on_every_device, same, ulps};
+use crate::common::{Host, close, erf, on_every_device, same, takes, ulps};
 use anychip::{DType, Result, Tensor};
 
 const SHAPES: [&[usize]; 10] =
@@ -45,8 +45,8 @@ const ROUNDED: [(&str, Function, Meaning, f64, f64, f64); 15] = [
 #[test]
 fn exact_functions_are_exact() {
     on_every_device(|d| {
-        for (name, f, meaning) in EXACT {
-            for (n, shape) in SHAPES.into_iter().enumerate() {
+        for (i, (name, f, meaning)) in EXACT.into_iter().enumerate() {
+            for (n, shape) in SHAPES.into_iter().enumerate().filter(|(n, _)| takes(d, i + n, 5)) {
                 let x = Host::random(shape, 1 + n as u64, -6.0, 6.0);
                 same(&format!("{name} on {d}"), &f(&x.on(d)).unwrap(), &x.map(meaning));
             }
@@ -57,8 +57,8 @@ fn exact_functions_are_exact() {
 #[test]
 fn rounded_functions_keep_their_bound() {
     on_every_device(|d| {
-        for (name, f, meaning, low, high, bound) in ROUNDED {
-            for (n, shape) in SHAPES.into_iter().enumerate() {
+        for (i, (name, f, meaning, low, high, bound)) in ROUNDED.into_iter().enumerate() {
+            for (n, shape) in SHAPES.into_iter().enumerate().filter(|(n, _)| takes(d, i + n, 5)) {
                 let x = Host::random(shape, 20 + n as u64, low, high);
                 close(&format!("{name} on {d}"), &f(&x.on(d)).unwrap(), &x.map(meaning), ulps(bound));
             }
@@ -123,7 +123,7 @@ fn two_operands_broadcast() {
     ];
     let f = |x: f64| x as f32;
     on_every_device(|d| {
-        for (n, (a, b)) in pairs.into_iter().enumerate() {
+        for (n, (a, b)) in pairs.into_iter().enumerate().filter(|(n, _)| takes(d, *n, 3)) {
             let (x, y) = (Host::random(a, 7 + n as u64, -5.0, 5.0), Host::random(b, 70 + n as u64, 0.5, 4.0));
             let (s, t) = (x.on(d), y.on(d));
             let what = |op: &str| format!("{op} {a:?} {b:?} on {d}");

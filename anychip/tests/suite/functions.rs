@@ -1,6 +1,6 @@
 //! The functions that the library writes itself, swept over all exponents against f64; compositions of a few operations; activations.
 
-use crate::common::{Host, close, numbers, on_every_device, refused, same, ulps};
+use crate::common::{Host, close, numbers, on_every_device, refused, same, takes, ulps};
 use anychip::{DType, Device, Result, Tensor, bf16, f16};
 
 type Function = fn(&Tensor) -> Result<Tensor>;
@@ -102,7 +102,7 @@ fn written_functions_in_double_precision() {
             return;
         }
         let t = Tensor::from_slice(&x, x.len(), d).unwrap();
-        for (name, f, meaning, bound) in WRITTEN {
+        for (_, (name, f, meaning, bound)) in WRITTEN.into_iter().enumerate().filter(|(n, _)| takes(d, *n, 4)) {
             let got = f(&t).unwrap().to_vec::<f64>().unwrap();
             for (&x, &g) in x.iter().zip(&got) {
                 let want = meaning(x);
