@@ -4,7 +4,7 @@ use super::{
     Tensor,
     spatial::{Extents, span},
 };
-use anychip_hal::{Error, Result, op::Op};
+use anychip_hal::{DType, Error, Result, op::Op};
 use anychip_kernels::{View, shape::elements};
 
 /// How a kernel is moved: `Conv2d::new().stride(2).padding(1)`. Stride and dilation are 1, padding 0, groups 1 unless said.
@@ -158,6 +158,9 @@ impl Tensor {
     fn conv<const N: usize>(&self, what: &str, weight: &Tensor, bias: Option<&Tensor>, how: Conv<N>) -> Result<Tensor> {
         self.expect_rank(what, N + 2)?;
         weight.expect_rank(&format!("{what}: weight"), N + 2)?;
+        if let Some([x, w, b]) = self.wide(weight, bias)? {
+            return x.conv(what, &w, Some(&b), how)?.to_dtype(self.dtype());
+        }
         if how.padding.is_none() && how.stride != [1; N] {
             let why = format!("{what}: a stride of {:?} does not keep the extents; `same` is for stride 1", how.stride);
             return Err(Error::invalid(why));
@@ -176,6 +179,18 @@ impl Tensor {
             groups: how.groups,
         };
         self.op(op, &[weight])?.with_bias(what, bias)
+    }
+
+    /// Input, weight and bias of a 16-bit type in f32: the bias belongs to the sum, which is rounded once.
+    fn wide(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Option<[Tensor; 3]>> {
+        let Some(bias) = bias else { return Ok(None) };
+        let small = matches!(self.dtype(), DType::F16 | DType::BF16);
+        // Types that differ are refused where they meet.
+        if !small || [weight, bias].iter().any(|t| t.dtype() != self.dtype()) {
+            return Ok(None);
+        }
+        let f32 = |t: &Tensor| t.to_dtype(DType::F32);
+        Ok(Some([f32(self)?, f32(weight)?, f32(bias)?]))
     }
 
     /// Plus a number per channel.
@@ -202,6 +217,9 @@ impl Tensor {
     ) -> Result<Tensor> {
         self.expect_rank(what, N + 2)?;
         weight.expect_rank(&format!("{what}: weight"), N + 2)?;
+        if let Some([x, w, b]) = self.wide(weight, bias)? {
+            return x.conv_transpose(what, &w, Some(&b), how)?.to_dtype(self.dtype());
+        }
         let (x, w) = (self.dims(), weight.dims());
         let groups = how.groups;
         if groups == 0 || x[1] != w[0] || !w[0].is_multiple_of(groups) {
