@@ -287,18 +287,7 @@ impl Done<'_> {
             b.begin_if(whole);
         }
         if plain {
-            for (r, &row) in rows.iter().enumerate() {
-                let inside = b.compare(CmpOp::Lt, row, rows_v);
-                b.begin_if(inside);
-                let base = self.out.index(b, self.base, self.axes, &[row, col]);
-                for (v, var) in t.acc[r].iter().enumerate() {
-                    let at = offset(b, base, v as u64 * t.s.width as u64);
-                    let x = b.get(*var);
-                    let x = b.cast(self.dtype, x);
-                    b.store(Place::Buffer(self.buf), at, x);
-                }
-                b.end_if();
-            }
+            self.store_whole(b, t, rows, rows_v, col);
         } else {
             // One copy of the epilogue for all rows: it may be long.
             let copy = self.copy(b, t);
@@ -335,6 +324,22 @@ impl Done<'_> {
         }
     }
 
+    /// The product itself, by whole vectors from column `col` on; rows below the last are left out.
+    fn store_whole(&self, b: &mut Builder, t: &Tile, rows: &[Value], rows_v: Value, col: Value) {
+        for (vars, &row) in t.acc.iter().zip(rows) {
+            let inside = b.compare(CmpOp::Lt, row, rows_v);
+            b.begin_if(inside);
+            let base = self.out.index(b, self.base, self.axes, &[row, col]);
+            for (v, var) in vars.iter().enumerate() {
+                let at = offset(b, base, v as u64 * t.s.width as u64);
+                let x = b.get(*var);
+                let x = b.cast(self.dtype, x);
+                b.store(Place::Buffer(self.buf), at, x);
+            }
+            b.end_if();
+        }
+    }
+
     /// The tile in memory, row by row.
     fn copy(&self, b: &mut Builder, t: &Tile) -> PrivateId {
         let cols = t.s.cols();
@@ -353,18 +358,7 @@ impl Done<'_> {
     fn store_vectors(&self, b: &mut Builder, t: &Tile, rows: &[Value], rows_v: Value, first: Value, col: Value) {
         let whole = b.compare(CmpOp::Eq, first, col);
         b.begin_if(whole);
-        for (r, &row) in rows.iter().enumerate() {
-            let inside = b.compare(CmpOp::Lt, row, rows_v);
-            b.begin_if(inside);
-            let base = self.out.index(b, self.base, self.axes, &[row, first]);
-            for (v, var) in t.acc[r].iter().enumerate() {
-                let at = offset(b, base, v as u64 * t.s.width as u64);
-                let x = b.get(*var);
-                let x = b.cast(self.dtype, x);
-                b.store(Place::Buffer(self.buf), at, x);
-            }
-            b.end_if();
-        }
+        self.store_whole(b, t, rows, rows_v, first);
         b.begin_else();
         self.store_elements(b, t, rows, rows_v, first, col);
         b.end_if();

@@ -32,6 +32,27 @@ pub enum Row {
     },
 }
 
+impl Row {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Row::Softmax => "softmax",
+            Row::LayerNorm { .. } => "layer_norm",
+            Row::RmsNorm { .. } => "rms_norm",
+        }
+    }
+
+    /// What is added below the root, as a scalar of the launch.
+    pub(super) fn eps(self, m: &mut Maker, work: DType) -> Option<Value> {
+        match self {
+            Row::Softmax => None,
+            Row::LayerNorm { eps } | Row::RmsNorm { eps } => {
+                let e = m.float("eps", eps);
+                Some(m.b.cast(work, e))
+            }
+        }
+    }
+}
+
 /// A row operation with what is fused around it.
 pub struct Rows {
     /// What.
@@ -64,7 +85,14 @@ pub struct Schedule {
 }
 
 /// Rows up to one of these lengths are kept: few kernels, little waste.
-pub(super) const KEPT: [usize; 4] = [512, 1024, 2048, 4096];
+const KEPT: [usize; 4] = [512, 1024, 2048, 4096];
+
+impl Schedule {
+    /// Elements of shared memory that a row of `cols` is kept in; `None` where it is computed again instead.
+    pub(super) fn kept(&self, cols: usize, work: DType) -> Option<usize> {
+        KEPT.into_iter().find(|&k| k >= cols && k * work.size() <= self.max_shared as usize / 2)
+    }
+}
 
 struct Pass<'a> {
     emit: Emit<'a>,
@@ -127,24 +155,13 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
     let rows: usize = dims[..outer].iter().product();
     let work = compute_type(r.dtype);
     let lanes = s.lanes.along(cols);
-    let kept_len = KEPT.into_iter().find(|&k| k >= cols && k * work.size() <= s.max_shared as usize / 2);
-    let name = match r.row {
-        Row::Softmax => "softmax",
-        Row::LayerNorm { .. } => "layer_norm",
-        Row::RmsNorm { .. } => "rms_norm",
-    };
-    let mut m = Maker::new(name, lanes);
+    let kept_len = s.kept(cols, work);
+    let mut m = Maker::new(r.row.name(), lanes);
     let mut emit = Emit::declare(&mut m, &r.body);
     let out_args = MapArgs::declare(&mut m, "out", &out);
     let extents: Vec<_> = dims[..outer].iter().enumerate().map(|(i, &n)| m.extent(&format!("n{i}"), n)).collect();
     let cols_v = m.extent("cols", cols);
-    let eps = match r.row {
-        Row::Softmax => None,
-        Row::LayerNorm { eps } | Row::RmsNorm { eps } => {
-            let e = m.float("eps", eps);
-            Some(m.b.cast(work, e))
-        }
-    };
+    let eps = r.row.eps(&mut m, work);
     let out_buf = m.b.buffer("out", r.out_dtype, Access::Write);
     let kept = kept_len.map(|k| m.b.shared("row", work, k as u32));
 
@@ -174,7 +191,8 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
                 let s = b.mul_add(d, d, s);
                 b.set(squares, s);
             });
-            let scale = norm_scale(b, squares, n, eps);
+            let squares = group(b, ReduceOp::Sum, squares);
+            let scale = norm_scale(b, squares, n, eps, work);
             pass.each(b, false, |b, c, x| {
                 let d = b.sub(x, mean);
                 let y = b.mul(d, scale);
@@ -192,7 +210,8 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
                 let s = b.mul_add(x, x, s);
                 b.set(squares, s);
             });
-            let scale = norm_scale(b, squares, n, eps);
+            let squares = group(b, ReduceOp::Sum, squares);
+            let scale = norm_scale(b, squares, n, eps, work);
             pass.each(b, false, |b, c, x| {
                 let y = b.mul(x, scale);
                 let w = pass.emit.eval(b, r.affine[0], &[c], None);
@@ -205,14 +224,14 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
 }
 
 /// 1/√(Σ/n + eps).
-fn norm_scale(b: &mut Builder, squares: VarId, n: Value, eps: Option<Value>) -> Value {
-    let total = group(b, ReduceOp::Sum, squares);
-    let mut mean = b.binary(BinaryOp::Div, total, n);
+/// 1/√(squares/n + eps), of all lanes alike.
+pub(super) fn norm_scale(b: &mut Builder, squares: Value, n: Value, eps: Option<Value>, work: DType) -> Value {
+    let mut mean = b.binary(BinaryOp::Div, squares, n);
     if let Some(eps) = eps {
         mean = b.add(mean, eps);
     }
     let root = b.unary(UnaryOp::Sqrt, mean);
-    let one = b.number(b.ty(root).elem().unwrap_or(Elem::D(DType::F32)), 1.0);
+    let one = b.number(work, 1.0);
     b.binary(BinaryOp::Div, one, root)
 }
 

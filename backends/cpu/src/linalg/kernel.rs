@@ -183,6 +183,7 @@ macro_rules! table {
         [$([$t::<$rows, 1>, $t::<$rows, 2>, $t::<$rows, 3>]),*]
     };
 }
+pub(super) use table;
 
 /// The tile function of a level, for its vectors and with its instructions.
 macro_rules! level {

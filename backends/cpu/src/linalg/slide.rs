@@ -4,7 +4,7 @@
 //! as a matrix first. A is packed: `lda` rows side by side for each p. As in `kernel`, every element is one chain of multiply-adds
 //! in rising p.
 
-use super::kernel::{Four, MAX_ROWS, MAX_VECTORS, Vector};
+use super::kernel::{Four, MAX_ROWS, MAX_VECTORS, Vector, table};
 use crate::vmath::Level;
 
 type SlideFn = unsafe fn(usize, *const f32, usize, *const f32, *const usize, *mut f32, usize, bool);
@@ -103,63 +103,37 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(
     }
 }
 
-/// The tiles of a level with its tile function `$t`; rows beyond the level's repeat its last.
-macro_rules! table {
-    ($t:ident: $($rows:literal)*) => {
-        [$([$t::<$rows, 1>, $t::<$rows, 2>, $t::<$rows, 3>]),*]
+/// The tile function of a level, for its vectors and with its instructions.
+macro_rules! level {
+    ($(#[$features:meta])* $name:ident: $vector:ty) => {
+        $(#[$features])*
+        unsafe fn $name<const R: usize, const N: usize>(
+            k: usize,
+            a: *const f32,
+            lda: usize,
+            b: *const f32,
+            offsets: *const usize,
+            c: *mut f32,
+            ldc: usize,
+            accumulate: bool,
+        ) {
+            // SAFETY: passed on.
+            unsafe { tile::<$vector, R, N>(k, a, lda, b, offsets, c, ldc, accumulate) }
+        }
     };
 }
 
-unsafe fn baseline<const R: usize, const N: usize>(
-    k: usize,
-    a: *const f32,
-    lda: usize,
-    b: *const f32,
-    offsets: *const usize,
-    c: *mut f32,
-    ldc: usize,
-    accumulate: bool,
-) {
-    // SAFETY: passed on.
-    unsafe { tile::<Four, R, N>(k, a, lda, b, offsets, c, ldc, accumulate) }
-}
+level!(baseline: Four);
 
 static BASELINE: Slide = Slide { lanes: 4, rows: 4, vectors: 3, tiles: table!(baseline: 1 2 3 4 4 4 4 4) };
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Slide, tile};
+    use super::{Slide, table, tile};
     use core::arch::x86_64::{__m256, __m512};
 
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn avx2<const R: usize, const N: usize>(
-        k: usize,
-        a: *const f32,
-        lda: usize,
-        b: *const f32,
-        offsets: *const usize,
-        c: *mut f32,
-        ldc: usize,
-        accumulate: bool,
-    ) {
-        // SAFETY: passed on.
-        unsafe { tile::<__m256, R, N>(k, a, lda, b, offsets, c, ldc, accumulate) }
-    }
-
-    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn avx512<const R: usize, const N: usize>(
-        k: usize,
-        a: *const f32,
-        lda: usize,
-        b: *const f32,
-        offsets: *const usize,
-        c: *mut f32,
-        ldc: usize,
-        accumulate: bool,
-    ) {
-        // SAFETY: passed on.
-        unsafe { tile::<__m512, R, N>(k, a, lda, b, offsets, c, ldc, accumulate) }
-    }
+    level!(#[target_feature(enable = "avx2,fma")] avx2: __m256);
+    level!(#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")] avx512: __m512);
 
     pub(super) static AVX2: Slide = Slide { lanes: 8, rows: 4, vectors: 3, tiles: table!(avx2: 1 2 3 4 4 4 4 4) };
     pub(super) static AVX512: Slide = Slide { lanes: 16, rows: 8, vectors: 3, tiles: table!(avx512: 1 2 3 4 5 6 7 8) };

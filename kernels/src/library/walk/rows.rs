@@ -8,7 +8,7 @@ use crate::library::{
     Made, Map,
     body::merge,
     emit::{Along, Emit, Maker, MapArgs, compute_type},
-    rows::{KEPT, Row, Rows, Schedule},
+    rows::{Row, Rows, Schedule, norm_scale},
 };
 use anychip_hal::{
     DType, Result,
@@ -141,13 +141,8 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
         _ => 1,
     };
     let stride = Stride::of(cols, lanes);
-    let kept_len = KEPT.into_iter().find(|&k| k >= cols && k * work.size() <= s.max_shared as usize / 2);
-    let name = match r.row {
-        Row::Softmax => "softmax",
-        Row::LayerNorm { .. } => "layer_norm",
-        Row::RmsNorm { .. } => "rms_norm",
-    };
-    let mut m = Maker::new(name, 1);
+    let kept_len = s.kept(cols, work);
+    let mut m = Maker::new(r.row.name(), 1);
     let emit = Emit::declare(&mut m, &r.body);
     let out_args = MapArgs::declare(&mut m, "out", &out);
     let extents: Vec<_> = dims[..outer].iter().enumerate().map(|(i, &n)| m.extent(&format!("n{i}"), n)).collect();
@@ -155,13 +150,7 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
     let rows_v = m.extent("rows", rows);
     let tall = (PIECE / cols.max(1)).clamp(1, rows.max(1));
     let tall_v = m.extent("tall", tall);
-    let eps = match r.row {
-        Row::Softmax => None,
-        Row::LayerNorm { eps } | Row::RmsNorm { eps } => {
-            let e = m.float("eps", eps);
-            Some(m.b.cast(work, e))
-        }
-    };
+    let eps = r.row.eps(&mut m, work);
     let out_buf = m.b.buffer("out", r.out_dtype, Access::Write);
     let kept = kept_len.map(|k| m.b.shared("row", work, k as u32));
 
@@ -193,7 +182,7 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
             let total = w.fold(b, true, BinaryOp::Add, 0.0, |_, _, x| Fold::Take(x));
             let mean = b.binary(BinaryOp::Div, total, n);
             let squares = w.fold(b, false, BinaryOp::Add, 0.0, |b, _, x| Fold::Square(b.sub(x, mean)));
-            let scale = scale(b, squares, n, eps, work);
+            let scale = norm_scale(b, squares, n, eps, work);
             w.each(b, false, |b, at, x| {
                 let d = b.sub(x, mean);
                 let y = b.mul(d, scale);
@@ -206,7 +195,7 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
         Row::RmsNorm { .. } => {
             let n = b.cast(work, cols_v);
             let squares = w.fold(b, true, BinaryOp::Add, 0.0, |_, _, x| Fold::Square(x));
-            let scale = scale(b, squares, n, eps, work);
+            let scale = norm_scale(b, squares, n, eps, work);
             w.each(b, false, |b, at, x| {
                 let y = b.mul(x, scale);
                 let weight = w.eval(b, r.affine[0], at, None);
@@ -217,17 +206,6 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
     }
     b.end_for();
     Ok(Made { kernel: m.b.finish()?, scalars: m.scalars, grid: rows.div_ceil(tall) as u64 })
-}
-
-/// 1/√(Σ/n + eps).
-fn scale(b: &mut Builder, squares: Value, n: Value, eps: Option<Value>, work: DType) -> Value {
-    let mut mean = b.binary(BinaryOp::Div, squares, n);
-    if let Some(eps) = eps {
-        mean = b.add(mean, eps);
-    }
-    let root = b.unary(UnaryOp::Sqrt, mean);
-    let one = b.number(work, 1.0);
-    b.binary(BinaryOp::Div, one, root)
 }
 
 fn softmax(b: &mut Builder, w: &Walk<'_>, store: impl Fn(&mut Builder, &Walk<'_>, At, Value)) {
