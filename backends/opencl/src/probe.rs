@@ -228,6 +228,7 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
         fma_f64: f64 && flag(double, CL_FP_FMA),
         atomic64,
         tanh_below_one: quirks::applies(quirks::Effect::TanhBelowOne, &info.identity),
+        unranged: quirks::applies(quirks::Effect::Unranged, &info.identity),
     };
     // OpenCL C 1.2 is what every device from 1.2 to 3.0 takes.
     let mut options = "-cl-std=CL1.2".to_string();

@@ -15,6 +15,8 @@ pub enum Effect {
     LateBinary,
     /// `tanh` is replaced where it must be ±1.
     TanhBelowOne,
+    /// Functions are kept from what no integer holds.
+    Unranged,
     /// Two threads must not call it at once.
     Serialised,
 }
@@ -64,6 +66,13 @@ pub const QUIRKS: &[Quirk] = &[
         versions: &[],
         effect: Effect::TanhBelowOne,
         why: "tanh(±inf) is ±0.99999994, and so is that of every large number (3.1)",
+    },
+    Quirk {
+        driver: "Portable Computing Language",
+        versions: &[],
+        effect: Effect::Unranged,
+        why: "exp, tanh, rint and others convert their argument to int; of a NaN, for rint of a large number, that is \
+              undefined, and where the compiler knows the argument it drops the store of the result (3.1)",
     },
     Quirk {
         driver: "Oclgrind",

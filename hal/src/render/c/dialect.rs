@@ -44,6 +44,9 @@ pub struct Dialect {
     pub atomic64: bool,
     /// `tanh` stays below 1 where it must reach it: print a choice around it.
     pub tanh_below_one: bool,
+    /// Functions convert their argument to an integer without a look at its range: what the optimiser knows to be NaN or large makes
+    /// them undefined, and the store behind them goes. Print a choice around them.
+    pub unranged: bool,
 }
 
 /// What the OpenCL dialect must know of a device.
@@ -61,6 +64,8 @@ pub struct OpenCl {
     pub atomic64: bool,
     /// A defect: `tanh` stays below 1 even at infinity.
     pub tanh_below_one: bool,
+    /// A defect: functions are undefined for a constant that no integer holds.
+    pub unranged: bool,
 }
 
 impl Dialect {
@@ -125,6 +130,7 @@ impl Dialect {
             fma_f64: o.fma_f64,
             atomic64: o.atomic64,
             tanh_below_one: o.tanh_below_one,
+            unranged: o.unranged,
         }
     }
 }

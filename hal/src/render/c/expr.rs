@@ -1,7 +1,11 @@
 //! Expressions of pure operations. Every expression has exactly the C type of its value, so that overloaded functions
 //! find it, and stands in parentheses unless it is a name, a literal or a call.
 
-use super::{Printer, helpers::Shape, number};
+use super::{
+    Printer,
+    helpers::{Range, Shape},
+    number,
+};
 use crate::{DType, Result, ir::*};
 
 impl Printer<'_> {
@@ -112,23 +116,26 @@ impl Printer<'_> {
             UnaryOp::Not if bool && s.lanes == 1 => format!("(!{x})"),
             UnaryOp::Not if s.lanes == 1 => format!("(({})(~{x}))", s.name),
             UnaryOp::Not => format!("(~{x})"),
-            UnaryOp::Floor => call("floor"),
-            UnaryOp::Ceil => call("ceil"),
-            UnaryOp::Trunc => call("trunc"),
-            UnaryOp::Round => call("rint"),
+            UnaryOp::Floor => self.in_range("floor", Range::Fractions, s, &x),
+            UnaryOp::Ceil => self.in_range("ceil", Range::Fractions, s, &x),
+            UnaryOp::Trunc => self.in_range("trunc", Range::Fractions, s, &x),
+            UnaryOp::Round => self.in_range("rint", Range::Fractions, s, &x),
             UnaryOp::Sqrt => call("sqrt"),
             UnaryOp::Rsqrt => call("rsqrt"),
             UnaryOp::Recip => format!("({} / {x})", s.one()),
-            UnaryOp::Exp => call("exp"),
-            UnaryOp::Exp2 => call("exp2"),
-            UnaryOp::Log => call("log"),
-            UnaryOp::Log2 => call("log2"),
-            UnaryOp::Sin => call("sin"),
-            UnaryOp::Cos => call("cos"),
-            UnaryOp::Tan => call("tan"),
-            UnaryOp::Tanh if self.d.tanh_below_one => format!("{}({x})", self.helpers.tanh(s)),
-            UnaryOp::Tanh => call("tanh"),
-            UnaryOp::Erf => call("erf"),
+            UnaryOp::Exp => self.in_range("exp", Range::Numbers, s, &x),
+            UnaryOp::Exp2 => self.in_range("exp2", Range::Numbers, s, &x),
+            UnaryOp::Log => self.in_range("log", Range::Numbers, s, &x),
+            UnaryOp::Log2 => self.in_range("log2", Range::Numbers, s, &x),
+            UnaryOp::Sin => self.in_range("sin", Range::Finite, s, &x),
+            UnaryOp::Cos => self.in_range("cos", Range::Finite, s, &x),
+            UnaryOp::Tan => self.in_range("tan", Range::Finite, s, &x),
+            UnaryOp::Tanh if self.d.tanh_below_one => {
+                let inside = self.in_range("tanh", Range::Numbers, s, "x");
+                format!("{}({x})", self.helpers.tanh(s, &inside))
+            }
+            UnaryOp::Tanh => self.in_range("tanh", Range::Numbers, s, &x),
+            UnaryOp::Erf => self.in_range("erf", Range::Numbers, s, &x),
             UnaryOp::CountOnes => call("popcount"),
             UnaryOp::LeadingZeros => call("clz"),
             // ctz came with OpenCL 2.0: the ones below the lowest one. 0 gives the width.
@@ -136,6 +143,11 @@ impl Printer<'_> {
             UnaryOp::IsNan => s.bool_of(&format!("isnan({x})")),
             UnaryOp::IsInf => s.bool_of(&format!("isinf({x})")),
         })
+    }
+
+    /// A function of the driver's, which may be undefined outside a range.
+    fn in_range(&mut self, f: &'static str, range: Range, s: Shape, x: &str) -> String {
+        if self.d.unranged { format!("{}({x})", self.helpers.in_range(f, range, s)) } else { format!("{f}({x})") }
     }
 
     fn binary(&mut self, op: BinaryOp, a: Value, b: Value) -> Result<String> {
@@ -158,6 +170,7 @@ impl Printer<'_> {
             BinaryOp::Rem => format!("{}({x}, {y})", self.helpers.division(s, true)),
             BinaryOp::Min => format!("min({x}, {y})"),
             BinaryOp::Max => format!("max({x}, {y})"),
+            BinaryOp::Pow if self.d.unranged => format!("{}({x}, {y})", self.helpers.pow(s)),
             BinaryOp::Pow => format!("pow({x}, {y})"),
             BinaryOp::And => s.narrow(format!("({x} & {y})")),
             BinaryOp::Or => s.narrow(format!("({x} | {y})")),

@@ -12,6 +12,17 @@ pub(super) struct Shape {
     pub lanes: u8,
 }
 
+/// Where a function of the driver's is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Range {
+    /// Everywhere but for NaN.
+    Numbers,
+    /// Not for infinities either.
+    Finite,
+    /// Where numbers have a fractional part.
+    Fractions,
+}
+
 impl Shape {
     /// The type's name.
     pub fn c(self) -> String {
@@ -215,13 +226,42 @@ impl Helpers {
         })
     }
 
-    /// ±1 from where on the nearest number to the hyperbolic tangent is that.
-    pub fn tanh(&mut self, s: Shape) -> String {
+    /// ±1 from where on the nearest number to the hyperbolic tangent is that; below, what is printed as `inside`.
+    pub fn tanh(&mut self, s: Shape, inside: &str) -> String {
         let t = s.c();
-        self.need(format!("tanh_{}", s.tag()), |name| {
+        self.need(format!("tanh_to_one_{}", s.tag()), |name| {
             let from = s.number(if s.d == DType::F64 { 20.0 } else { 10.0 });
-            let result = s.pick(&format!("(fabs(x) >= {from})"), &format!("copysign({}, x)", s.one()), "tanh(x)");
+            let result = s.pick(&format!("(fabs(x) >= {from})"), &format!("copysign({}, x)", s.one()), inside);
             format!("static {t} {name}({t} x) {{\n    return {result};\n}}\n")
+        })
+    }
+
+    /// `f` inside its range; outside what is its limit: NaN, or the argument.
+    pub fn in_range(&mut self, f: &'static str, range: Range, s: Shape) -> String {
+        let t = s.c();
+        self.need(format!("{f}_{}", s.tag()), |name| {
+            let whole = match s.d {
+                DType::F64 => 52,
+                DType::F16 => 10,
+                _ => 23,
+            };
+            let (inside, outside) = match range {
+                Range::Numbers => ("(x == x)".to_string(), "x"),
+                Range::Finite => ("((x - x) == (x - x))".to_string(), "(x - x)"),
+                Range::Fractions => (format!("(fabs(x) < {})", s.number(2f64.powi(whole))), "x"),
+            };
+            let result = s.pick(&inside, &format!("{f}(x)"), outside);
+            format!("static {t} {name}({t} x) {{\n    return {result};\n}}\n")
+        })
+    }
+
+    /// A power, of which NaN is asked for nowhere: 1 to any power and any number to the power of 0 are 1.
+    pub fn pow(&mut self, s: Shape) -> String {
+        let t = s.c();
+        self.need(format!("pow_{}", s.tag()), |name| {
+            let one = s.pick(&format!("((a == {}) | (b == {}))", s.one(), s.zero()), &s.one(), "(a + b)");
+            let result = s.pick("((a == a) & (b == b))", "pow(a, b)", &one);
+            format!("static {t} {name}({t} a, {t} b) {{\n    return {result};\n}}\n")
         })
     }
 

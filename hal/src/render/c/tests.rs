@@ -10,6 +10,7 @@ fn dialect() -> Dialect {
         atomic64: true,
         f16: false,
         tanh_below_one: false,
+        unranged: false,
     })
 }
 
