@@ -61,6 +61,34 @@ fn a_product_says_what_is_behind_it_and_how_it_is_run() {
 }
 
 #[test]
+fn rows_and_sums_say_who_computes_them_and_what_is_behind_them() {
+    on_every_device(|device| {
+        let library = device.info().backend == "cpu";
+        let (x, two) = (ones(&[6, 300], device), ones(&[6, 300], device).mul(2.0).unwrap());
+        Tensor::realize_all(&[&x, &two]).unwrap();
+        // An operand as it lies there; one that a kernel computes first.
+        let of = [("softmax", x.softmax(1), true), ("softmax", x.sub(&two).unwrap().softmax(1), false)];
+        for (name, y, taken) in of {
+            let y = y.unwrap().mul(&two).unwrap();
+            let text = y.explain().unwrap();
+            has(&text.to_lowercase(), &[name, "mul"]);
+            assert_eq!(text.contains("the device's library (library)"), library && taken, "{text}");
+            assert!(!text.contains("  1  "), "one launch:\n{text}");
+            assert!(y.to_vec::<f32>().unwrap().iter().all(|y| (y - 2.0 / 300.0).abs() < 1e-6));
+        }
+        let sum = x.sum(1).unwrap().add(1.0).unwrap();
+        let text = sum.explain().unwrap();
+        has(&text, &["fused: add"]);
+        assert_eq!(text.contains("the device's library (library)"), library, "{text}");
+        assert_eq!(sum.to_vec::<f32>().unwrap(), [301.0; 6]);
+        // Results that lie apart from each other in what is summed, and a column, which is for kernels.
+        let every_other = x.step_by(0, 2).unwrap();
+        assert_eq!(every_other.sum(1).unwrap().to_vec::<f32>().unwrap(), [300.0; 3]);
+        assert_eq!(x.sum(0).unwrap().to_vec::<f32>().unwrap(), [6.0; 300]);
+    });
+}
+
+#[test]
 fn a_table_moves_the_rows_that_are_asked_for() {
     on_every_device(|device| {
         let table = ones(&[10_000, 64], device);

@@ -106,6 +106,9 @@ fn every_candidate_of_every_family_computes_the_same() {
             let trial = contest.trial(s).unwrap();
             assert_eq!(contest.wrong(&trial).unwrap(), None, "{p}: {s}");
         }
+        if let Ok(trial) = contest.trial(Schedule::Library) {
+            assert_eq!(contest.wrong(&trial).unwrap(), None, "{p}: what the device's library has");
+        }
     }
 }
 
@@ -115,14 +118,14 @@ fn a_winner_is_kept_on_disk_and_planned_with() {
     tune::keep_in(Some(folder.path()));
     on_every_device(|device| {
         let chip = &device.chain()[0];
-        // A class that no other test plans.
-        let op = anychip::hal::op::ReduceOp::Sum;
+        // A class that no other test plans, and no device's library takes.
+        let op = anychip::hal::op::ReduceOp::Max;
         let p = reduce::Problem { op, dtype: DType::F32, results: 3, reduced: 1500, across: true, along: false };
         let problem = Problem::Reduce(p);
         let x = Tensor::ones((3, 1500), DType::F32, device).unwrap();
         x.realize().unwrap();
-        let sum = x.sum(1).unwrap();
-        assert!(sum.explain().unwrap().contains("(cost model)"));
+        let max = x.max(1).unwrap();
+        assert!(max.explain().unwrap().contains("(cost model)"));
         let mut heard = 0;
         // No time but for the model's answer and what is timed beside it.
         let outcome = tune::tune(chip, &problem, Duration::ZERO, &mut |_, _, v| {
@@ -134,9 +137,9 @@ fn a_winner_is_kept_on_disk_and_planned_with() {
         assert_eq!(outcome.winner.class, problem.class());
         assert!(outcome.winner.us > 0.0 && outcome.winner.us <= outcome.winner.model_us);
         assert!(outcome.left > 0);
-        let text = sum.explain().unwrap();
+        let text = max.explain().unwrap();
         assert!(text.contains("(tuned)"), "{text}");
-        assert_eq!(sum.to_vec::<f32>().unwrap(), [1500.0; 3]);
+        assert_eq!(max.to_vec::<f32>().unwrap(), [1.0; 3]);
 
         // Another winner, and this process forgets what it read: it comes back from the disk.
         let list = problem.class().candidates(chip.info());

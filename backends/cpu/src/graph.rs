@@ -1,13 +1,16 @@
-//! Whole operations: what of a graph runs on the matrix routines of `linalg`. The seam between the device and them.
+//! Whole operations: what of a graph runs on the routines of `linalg`. The seam between the device and them.
 //!
 //! The device asks `accepts`, calls `load` once and `run` per launch with the ranges bound: inputs, outputs, workspace. A matrix
-//! product takes any elementwise operations behind it along, on blocks that are still in cache; weights are packed once.
+//! product, a row operation or a sum takes any elementwise operations behind it along, on blocks that are still in cache; weights are
+//! packed once.
 
 mod attention;
 mod conv;
 mod epilogue;
 mod matmul;
 mod packed;
+mod rows;
+mod sum;
 
 use crate::{memory::Slice, team::Team, vmath::Level};
 use anychip_hal::{DType, Error, Result, op};
@@ -28,6 +31,8 @@ enum Work {
     MatMul(Box<matmul::MatMul>),
     Attention(Box<attention::Attention>),
     Conv(Box<conv::Conv>),
+    Rows(Box<rows::Rows>),
+    Sum(Box<sum::Sum>),
 }
 
 fn refuse(graph: &op::Graph, why: impl Into<String>) -> Error {
@@ -50,13 +55,20 @@ fn prepare(graph: &op::Graph, level: Level) -> Result<Prepared> {
         op::Op::MatMul => Work::MatMul(Box::new(matmul::MatMul::prepare(graph, *result, out, level)?)),
         op::Op::Attention { .. } => Work::Attention(Box::new(attention::Attention::prepare(graph, out, level)?)),
         op::Op::Conv { .. } => Work::Conv(Box::new(conv::Conv::prepare(graph, *result, level)?)),
+        op::Op::Softmax | op::Op::LayerNorm { .. } | op::Op::RmsNorm { .. } => {
+            Work::Rows(Box::new(rows::Rows::prepare(graph, *result, out, level)?))
+        }
+        op::Op::Reduce { op: op::ReduceOp::Sum, ref axes } => {
+            Work::Sum(Box::new(sum::Sum::prepare(graph, axes, *result, out, level)?))
+        }
         _ => {
-            return Err(refuse(graph, "the CPU takes matmul, conv and attention as a whole; the rest runs as kernels"));
+            let takes = "matmul, conv, attention, softmax, norms and sums";
+            return Err(refuse(graph, format!("the CPU takes {takes} as a whole; the rest runs as kernels")));
         }
     };
     let workspace = match &work {
         Work::MatMul(m) => m.workspace(),
-        Work::Attention(_) | Work::Conv(_) => 0,
+        Work::Attention(_) | Work::Conv(_) | Work::Rows(_) | Work::Sum(_) => 0,
     };
     let inputs = graph.inputs.len();
     let bindings = inputs + 1 + (workspace > 0) as usize;
@@ -70,6 +82,8 @@ impl Prepared {
             Work::MatMul(m) => m.work(),
             Work::Attention(a) => a.work(),
             Work::Conv(c) => c.work(),
+            Work::Rows(r) => r.work(),
+            Work::Sum(s) => s.work(),
         }
     }
 }
@@ -104,6 +118,8 @@ pub(crate) fn run(graph: &Prepared, bindings: &[Slice], team: &Team) -> Result<(
         Work::MatMul(m) => m.run(inputs, out, rest.get(1)),
         Work::Attention(a) => a.run(inputs, out),
         Work::Conv(c) => c.run(inputs, out),
+        Work::Rows(r) => r.run(inputs, out),
+        Work::Sum(s) => s.run(inputs, out),
     })
 }
 
@@ -151,10 +167,10 @@ fn elements_mut<T>(slice: &Slice, offset: usize) -> Result<&mut [T]> {
     Ok(unsafe { std::slice::from_raw_parts_mut((slice.ptr() as *mut T).add(offset), n - offset) })
 }
 
-/// Shape and strides of rank 2 to 4 as `[outer, inner, rows, cols]`. `None` for other ranks.
+/// Shape and strides of rank 1 to 4 as `[outer, inner, rows, cols]`. `None` for other ranks.
 fn four(spec: &op::TensorSpec) -> Option<([usize; 4], [usize; 4])> {
     let rank = spec.shape.len();
-    if !(2..=4).contains(&rank) || spec.strides.len() != rank {
+    if !(1..=4).contains(&rank) || spec.strides.len() != rank {
         return None;
     }
     let (mut shape, mut strides) = ([1; 4], [0; 4]);

@@ -1,5 +1,7 @@
 //! One group becomes launches on one device: a graph candidate where the device takes one, else kernels with a schedule.
 
+mod reduce;
+mod rows;
 mod scan;
 mod sort;
 
@@ -20,8 +22,6 @@ use crate::{
         map::map,
         matmul::{self, MatMul},
         pack::{self, Pack},
-        reduce::{self, Reduce, neutral, reduce},
-        rows::{self, Row, Rows, rows},
     },
     schedule::{self, Problem, Schedule},
     shape::Strided,
@@ -50,9 +50,7 @@ impl Planner<'_> {
             return Err(Error::invalid("an anchor is an operation").into());
         };
         match &op {
-            Op::Softmax => self.rows(g, a, Row::Softmax, &inputs, d, out)?,
-            Op::LayerNorm { eps } => self.rows(g, a, Row::LayerNorm { eps: *eps }, &inputs, d, out)?,
-            Op::RmsNorm { eps } => self.rows(g, a, Row::RmsNorm { eps: *eps }, &inputs, d, out)?,
+            Op::Softmax | Op::LayerNorm { .. } | Op::RmsNorm { .. } => self.rows(g, a, &op, &inputs, d, out)?,
             Op::Reduce { op, axes } => self.reduce(g, a, *op, axes, inputs[0], d, out)?,
             Op::Scan { op, axis, exclusive } => self.scan(g, a, (*op, *axis, *exclusive), inputs[0], d, out)?,
             Op::Scatter { axis, reduce } => self.scatter(g, a, (*axis, *reduce), &inputs, d, out)?,
@@ -72,7 +70,7 @@ impl Planner<'_> {
     }
 
     /// The schedule of a problem on device `d`: asked for, measured, or what `model` says.
-    fn choose(&self, d: usize, problem: &Problem, model: impl FnOnce() -> Schedule) -> (Schedule, Origin) {
+    pub(super) fn choose(&self, d: usize, problem: &Problem, model: impl FnOnce() -> Schedule) -> (Schedule, Origin) {
         if let Some(asked) = self.asked.filter(|s| problem.fits(s)) {
             return (*asked, Origin::Asked);
         }
@@ -140,174 +138,6 @@ impl Planner<'_> {
         let target = dense_map(&space);
         let made = map(body, root, &space, target, item.dtype, lanes)?;
         self.launch(made, d, &slots, &[out], about)
-    }
-
-    fn rows(&mut self, g: &Group, a: usize, row: Row, inputs: &[usize], d: usize, out: ValueRef) -> Result<(), Stop> {
-        let (item, root) = (&self.s.items[a], &self.s.items[g.root]);
-        let dims = item.shape.clone();
-        let mut l = self.lower(g);
-        let again = |m| self.again(g, m);
-        let prologue = l.lower(inputs[0], &[]).map_err(again)?;
-        let affine = inputs[1..]
-            .iter()
-            .map(|&w| l.lower(w, &[Step { view: View::Expand(dims.clone()), from: Some(w) }]))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(again)?;
-        let epilogue = l.lower(g.root, &to_space(&root.shape, &dims)).map_err(again)?;
-        let (body, slots) = (l.body, l.slots);
-        let info = self.chain[d].info();
-        let cols = dims.last().copied().unwrap_or(1);
-        let elements: usize = dims.iter().product();
-        let problem =
-            schedule::rows::Problem { row: row.into(), dtype: item.dtype, rows: elements / cols.max(1), cols };
-        let (schedule, origin) = self.choose(d, &Problem::Rows(problem), || Schedule::Rows(schedule::rows::pick(info)));
-        let choice = if let Schedule::Rows(c) = schedule { c } else { schedule::rows::pick(info) };
-        let max_shared = if choice.keep { info.limits.max_shared } else { 0 };
-        let flops = (problem.row.operations() + operations(&body) as f64) * elements as f64;
-        let about = About::from(format!("{row:?} {dims:?} {}", item.dtype))
-            .fused(&body)
-            .schedule(schedule.to_string(), origin, "a workgroup per row")
-            .work(flops, reads(&body, &dims) + bytes(elements, root.dtype))
-            .dtype(compute_type(item.dtype));
-        let schedule = rows::Schedule { lanes: choice.lanes, max_shared };
-        let out_map = dense_map(&dims);
-        let (dtype, out_dtype) = (self.s.items[inputs[0]].dtype, root.dtype);
-        let made =
-            rows(Rows { row, body, prologue, affine, epilogue, dims, out: out_map, dtype, out_dtype }, schedule)?;
-        self.launch(made, d, &slots, &[out], about)
-    }
-
-    fn reduce(
-        &mut self,
-        g: &Group,
-        a: usize,
-        op: anychip_hal::op::ReduceOp,
-        axes: &[usize],
-        x: usize,
-        d: usize,
-        out: ValueRef,
-    ) -> Result<(), Stop> {
-        let source = &self.s.items[x];
-        let root = &self.s.items[g.root];
-        let rank = source.shape.len();
-        let kept_axes: Vec<usize> = (0..rank).filter(|i| !axes.contains(i)).collect();
-        let order: Vec<usize> = kept_axes.iter().chain(axes).copied().collect();
-        let dims: Vec<usize> = order.iter().map(|&o| source.shape[o]).collect();
-        let kept = kept_axes.len();
-        let results: usize = dims[..kept].iter().product();
-        let reduced: usize = dims[kept..].iter().product();
-        let dtype = source.dtype;
-        let again = |m| self.again(g, m);
-
-        let mut l = self.lower(g);
-        let view = vec![Step { view: View::Permute(order.clone()), from: Some(x) }];
-        let prologue = match reduced {
-            // Nothing to read: the loop does not run, and an empty buffer is not bound.
-            0 => l.body.push(Expr::Const(neutral(op, dtype)), dtype),
-            _ => l.lower(x, &view).map_err(again)?,
-        };
-        let (across, along) = unit_axes(&l.body, prologue, kept, &dims);
-        let problem = schedule::reduce::Problem { op, dtype, results, reduced, across, along };
-        let info = self.chain[d].info();
-        let model = || schedule::reduce::pick(info, &problem);
-        let (chosen, origin) = self.choose(d, &Problem::Reduce(problem), || Schedule::Reduce(model()));
-        let schedule::reduce::Choice { schedule, parts, lanes } =
-            if let Schedule::Reduce(c) = chosen { c } else { model() };
-        // What was measured on a longer reduction of the class may have more parts than this one has elements.
-        let parts = parts.clamp(1, reduced.max(1));
-        let why = match schedule {
-            reduce::Schedule::Across => "a workgroup per result: the reduced elements lie side by side, or are many",
-            reduce::Schedule::Along => "a lane per result: the results lie side by side, or the reductions are short",
-        };
-        let read = reads(&l.body, &dims);
-        let flops = (1 + operations(&l.body)) as f64 * results as f64 * reduced as f64;
-        let about = |what: String, body: &Body| {
-            About::from(what).fused(body).schedule(chosen.to_string(), origin, why).dtype(compute_type(dtype))
-        };
-        let what = format!("{op:?} {:?} over {axes:?} {dtype}", source.shape);
-        // From the result to the space: reduced axes have extent 1 there and repeat.
-        let anchor_shape = self.s.items[a].shape.clone();
-        let steps = |extents: &[usize]| {
-            let mut steps = to_space(&root.shape, &anchor_shape);
-            steps.push(Step { view: View::Permute(order.clone()), from: None });
-            let mut to: Vec<usize> = dims[..kept].to_vec();
-            if extents.len() != axes.len() {
-                let mut flat = to.clone();
-                flat.extend(vec![1; extents.len()]);
-                steps.push(Step { view: View::Reshape(flat), from: None });
-            }
-            to.extend(extents);
-            steps.push(Step { view: View::Expand(to), from: None });
-            steps
-        };
-        let out_map = |extents: &[usize]| -> Result<Map, Stop> {
-            let mut s = Strided::dense(&root.shape);
-            for step in steps(extents) {
-                s = step.view.of(&s).ok_or(Stop::Again(Again::Bare(a)))?;
-            }
-            Ok(Map { strides: s.strides, offset: s.offset })
-        };
-        if parts == 1 {
-            let steps = steps(&dims[kept..]);
-            let epilogue = l.lower(g.root, &steps).map_err(again)?;
-            let (body, slots) = (l.body, l.slots);
-            let out_map = out_map(&dims[kept..])?;
-            let r =
-                Reduce { op, body, prologue, epilogue, dims, kept, out: out_map, dtype, out_dtype: root.dtype, parts };
-            let about = about(what, &r.body).work(flops, read + bytes(results, root.dtype));
-            let made = reduce(r, schedule, lanes)?;
-            return self.launch(made, d, &slots, &[out], about);
-        }
-        // Two launches: parts, then their reduction with the epilogue.
-        let work = compute_type(dtype);
-        let epilogue = l.body.push(Expr::Anchor, work);
-        let (body, slots) = (l.body, l.slots);
-        let plain = Map { strides: vec![0; dims.len()], offset: 0 };
-        let first = Reduce {
-            op,
-            body,
-            prologue,
-            epilogue,
-            dims: dims.clone(),
-            kept,
-            out: plain,
-            dtype,
-            out_dtype: work,
-            parts,
-        };
-        let between = self.temp(results * parts, work, d);
-        let about_first =
-            about(format!("{what}, in {parts} parts"), &first.body).work(flops, read + bytes(results * parts, work));
-        let made = reduce(first, schedule, lanes)?;
-        self.launch(made, d, &slots, &[between], about_first)?;
-
-        let mut l = self.lower(g);
-        let extents = [parts];
-        let epilogue = l.lower(g.root, &steps(&extents)).map_err(|m| self.again(g, m))?;
-        let (mut body, slots) = (l.body, l.slots);
-        // The parts lie as [results…, parts]; their buffer is bound after the epilogue's own.
-        let mut space: Vec<usize> = dims[..kept].to_vec();
-        space.push(parts);
-        let map = body.map(dense_map(&space));
-        body.slots.push(work);
-        let slot = body.slots.len() - 1;
-        let prologue = body.push(Expr::Read { slot, map }, work);
-        let second = Reduce {
-            op,
-            body,
-            prologue,
-            epilogue,
-            dims: space,
-            kept,
-            out: out_map(&extents)?,
-            dtype: work,
-            out_dtype: root.dtype,
-            parts: 1,
-        };
-        let about = about(format!("{op:?} of {parts} parts"), &second.body)
-            .work((results * parts) as f64, bytes(results * parts, work) + bytes(results, root.dtype));
-        let made = reduce(second, reduce::Schedule::Across, lanes)?;
-        self.launch(made, d, &slots, &[between, out], about)
     }
 
     pub(super) fn operand(&self, g: &Group, n: usize) -> Result<(usize, Strided), Stop> {
@@ -516,6 +346,25 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// What is offered, its operands those items, and its bindings; `None` where the device does not take it.
+    fn whole(
+        &self,
+        offer: &Offer<'_>,
+        operands: &[usize],
+        slots: &[usize],
+        d: usize,
+        out: ValueRef,
+    ) -> Result<Option<(Graph, Vec<ValueRef>)>, Stop> {
+        let Some((whole, bound)) = graph(offer) else { return Ok(None) };
+        if self.chain[d].accepts(&whole).is_err() {
+            return Ok(None);
+        }
+        let items = operands.iter().copied().chain(bound.into_iter().map(|slot| slots[slot]));
+        let mut bindings = items.map(|i| self.value(i)).collect::<Result<Vec<_>>>()?;
+        bindings.push(out);
+        Ok(Some((whole, bindings)))
+    }
+
     fn attention(&mut self, g: &Group, op: &Op, inputs: &[usize], d: usize, out: ValueRef) -> Result<(), Stop> {
         let item = &self.s.items[g.root];
         let mut operands = vec![];
@@ -595,6 +444,13 @@ fn unit_axes(body: &Body, prologue: Id, kept: usize, dims: &[usize]) -> (bool, b
         |range: std::ops::Range<usize>, s: &[isize]| range.rev().find(|&i| dims[i] > 1).is_some_and(|i| s[i] == 1);
     strides
         .fold((false, false), |(across, along), s| (across | unit_in(kept..dims.len(), s), along | unit_in(0..kept, s)))
+}
+
+/// An expression over a space that is an element of a buffer as it lies there: the slot and the layout.
+fn read_in_place(body: &Body, id: Id, dims: &[usize]) -> Option<(usize, Strided)> {
+    let Expr::Read { slot, map } = body.exprs[id].0 else { return None };
+    let map = &body.maps[map];
+    Some((slot, Strided { shape: dims.to_vec(), strides: map.strides.clone(), offset: map.offset }))
 }
 
 /// The dense map of a space.

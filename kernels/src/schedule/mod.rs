@@ -118,7 +118,7 @@ impl Problem {
     pub fn fits(&self, s: &Schedule) -> bool {
         match (self, s) {
             (Problem::Matmul(p), Schedule::Matmul(s)) => matmul::fits(s, p),
-            (Problem::Matmul(_), Schedule::Library) => true,
+            (Problem::Matmul(_) | Problem::Rows(_) | Problem::Reduce(_), Schedule::Library) => true,
             (Problem::Map(_), Schedule::Map(_))
             | (Problem::Rows(_), Schedule::Rows(_))
             | (Problem::Reduce(_), Schedule::Reduce(_)) => true,

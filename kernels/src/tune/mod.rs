@@ -70,8 +70,10 @@ pub fn tune(
     let contest = Contest::new(device, problem, budget)?;
     let problem = *contest.problem();
     let library = match problem {
-        Problem::Matmul(_) => contest.trial(Schedule::Library).ok().filter(Trial::in_library),
-        Problem::Map(_) | Problem::Rows(_) | Problem::Reduce(_) => None,
+        Problem::Matmul(_) | Problem::Rows(_) | Problem::Reduce(_) => {
+            contest.trial(Schedule::Library).ok().filter(Trial::in_library)
+        }
+        Problem::Map(_) => None,
     };
     let model = match &problem {
         _ if library.is_some() => Schedule::Library,

@@ -159,15 +159,15 @@ fn decode(dtype: DType, bits: u64) -> f32 {
 }
 
 /// An input with its strides as `[outer, inner, row, col]`.
-struct Input<'a> {
+pub(super) struct Input<'a> {
     data: Elements<'a>,
     strides: [usize; 4],
 }
 
 impl<'a> Input<'a> {
-    fn new(spec: &TensorSpec, data: Elements<'a>) -> Result<Input<'a>> {
+    pub fn new(spec: &TensorSpec, data: Elements<'a>) -> Result<Input<'a>> {
         let (shape, strides) =
-            super::four(spec).ok_or_else(|| anychip_hal::Error::invalid("matmul on cpu: rank is not 2 to 4"))?;
+            super::four(spec).ok_or_else(|| anychip_hal::Error::invalid("graph on cpu: rank is not 1 to 4"))?;
         let len = match data {
             Elements::F32(d) => d.len(),
             Elements::F16(d) => d.len(),
@@ -177,7 +177,7 @@ impl<'a> Input<'a> {
         let last: usize = shape.iter().zip(strides).map(|(&n, s)| n.saturating_sub(1) * s).sum();
         if !shape.contains(&0) && last >= len {
             return Err(anychip_hal::Error::invalid(format!(
-                "matmul on cpu: an operand of shape {shape:?} with strides {strides:?} reaches past its {len} elements"
+                "graph on cpu: an operand of shape {shape:?} with strides {strides:?} reaches past its {len} elements"
             )));
         }
         Ok(Input { data, strides })
@@ -185,7 +185,7 @@ impl<'a> Input<'a> {
 
     /// `n` columns of a row from `col` on, where they lie as f32 one after the other.
     #[inline(always)]
-    fn in_place(&self, batch: [usize; 2], row: usize, col: usize, n: usize) -> Option<&[f32]> {
+    pub fn in_place(&self, batch: [usize; 2], row: usize, col: usize, n: usize) -> Option<&[f32]> {
         let [so, si, sr, sc] = self.strides;
         match self.data {
             Elements::F32(d) if sc == 1 => {
@@ -197,7 +197,7 @@ impl<'a> Input<'a> {
     }
 
     /// Columns `col ..` of a row as f32.
-    fn read(&self, level: Level, batch: [usize; 2], row: usize, col: usize, to: &mut [f32]) {
+    pub fn read(&self, level: Level, batch: [usize; 2], row: usize, col: usize, to: &mut [f32]) {
         let [so, si, sr, sc] = self.strides;
         let at = batch[0] * so + batch[1] * si + row * sr + col * sc;
         fn copy<T: Copy>(data: &[T], at: usize, step: usize, to: &mut [f32], f: impl Fn(T) -> f32) {

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     linalg::{Element, LinalgError, Matrices, MatricesMut, PackedB, Tile, matmul_at, matmul_packed},
+    machine::{StreamFn, stream},
     memory::Slice,
     vmath::{
         Level,
@@ -154,6 +155,20 @@ pub(super) struct Target {
     at: *mut u8,
     dtype: DType,
     strides: [usize; 4],
+    /// What copies rows of f32 that lie side by side.
+    copy: StreamFn,
+}
+
+/// Bytes of an output from which on rows go past the caches, as the machine's stores do.
+const STREAM: usize = 16 << 20;
+
+/// A copy through the caches.
+///
+/// # Safety
+/// Both pointers cover `n` bytes and do not overlap.
+unsafe fn copied(n: usize, to: *mut u8, from: *const u8) {
+    // SAFETY: as promised.
+    unsafe { std::ptr::copy_nonoverlapping(from, to, n) }
 }
 
 // SAFETY: tiles are disjoint and so are the places of different elements (checked in `new`).
@@ -175,7 +190,16 @@ impl Target {
         if !(at as usize).is_multiple_of(spec.dtype.size()) {
             return Err(Error::invalid("matmul on cpu: the output is not aligned to its elements"));
         }
-        Ok(Target { level, at, dtype: spec.dtype, strides })
+        Ok(Target { level, at, dtype: spec.dtype, strides, copy: copied })
+    }
+
+    /// The same; results that the caches would not hold anyway go past them. Who stores ends its part with a
+    /// [`fence`](crate::machine::fence).
+    pub fn streaming(mut self, out: &Slice) -> Target {
+        if out.bytes >= STREAM {
+            self.copy = stream(self.level);
+        }
+        self
     }
 
     pub fn store(&self, tile: &mut Tile<'_>) {
@@ -184,13 +208,17 @@ impl Target {
         for i in 0..tile.rows {
             let first = outer * so + inner * si + (tile.row0 + i) * sr + tile.col0 * sc;
             let row = tile.row(i);
-            if sc == 1 && self.dtype != DType::F32 {
+            if sc == 1 {
                 // SAFETY: the row's places, inside the output (`new`), and this tile's alone.
                 unsafe {
                     match self.dtype {
                         DType::F16 => {
                             let to = std::slice::from_raw_parts_mut((self.at as *mut f16).add(first), row.len());
                             narrow_f16(self.level, row, to);
+                        }
+                        DType::F32 => {
+                            let to = (self.at as *mut f32).add(first);
+                            (self.copy)(size_of_val(row), to.cast(), row.as_ptr().cast());
                         }
                         _ => {
                             let to = std::slice::from_raw_parts_mut((self.at as *mut bf16).add(first), row.len());

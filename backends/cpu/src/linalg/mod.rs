@@ -1,4 +1,4 @@
-//! Matrix multiplication, convolution and attention for the CPU: strided views, packing, a micro-kernel per vector width.
+//! Matrix multiplication, convolution, attention, rows and sums for the CPU: strided views, packing, a micro-kernel per vector width.
 //!
 //! Front door: [`Matrices`] and [`MatricesMut`] describe operands, [`matmul`] and [`matmul_packed`] multiply them with an
 //! epilogue on finished blocks, [`matmul_f64`] is the `gemm` crate's; [`convolve`] reads windows where they lie; [`attention`] never holds all scores. It may assume slices of plain numbers and the thread's current [`Team`](crate::Team); it must not know tensors, devices
@@ -10,15 +10,19 @@ mod double;
 mod kernel;
 mod matmul;
 mod pack;
-mod scratch;
+mod rows;
+pub(crate) mod scratch;
 mod slide;
 mod softmax;
+mod sum;
 mod view;
 
 #[cfg(test)]
 mod attention_tests;
 #[cfg(test)]
 mod conv_tests;
+#[cfg(test)]
+mod row_tests;
 #[cfg(test)]
 mod tests;
 
@@ -27,4 +31,6 @@ pub use conv::{ConvShape, PackedFilters, convolve};
 pub use double::matmul_f64;
 pub use matmul::{Epilogue, matmul, matmul_at, matmul_packed};
 pub use pack::PackedB;
+pub(crate) use rows::{RowKernel, RowOp};
+pub(crate) use sum::{pairwise, sum};
 pub use view::{Element, LinalgError, Matrices, MatricesMut, Tile};

@@ -24,6 +24,7 @@ mod uses;
 
 pub(crate) use compile::compile;
 pub(crate) use launch::{Bound, Launch, run};
+pub(crate) use ops::{StreamFn, fence, prefetch, stream};
 pub(crate) use program::Program;
 pub(crate) use uses::straight;
 

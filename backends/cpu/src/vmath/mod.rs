@@ -29,7 +29,7 @@ const BLOCK: usize = 256;
 
 /// `a·b + c`, fused where the level has it (`F`).
 #[inline(always)]
-fn mul_add<const F: bool>(a: f32, b: f32, c: f32) -> f32 {
+pub(crate) fn mul_add<const F: bool>(a: f32, b: f32, c: f32) -> f32 {
     if F { a.mul_add(b, c) } else { a * b + c }
 }
 

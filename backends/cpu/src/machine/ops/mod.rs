@@ -230,6 +230,11 @@ level!(avx512, Avx512, true, #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,
 
 pub(crate) use stream::{fence, prefetch};
 
+/// What copies past the caches at a vector width.
+pub(crate) fn stream(level: Level) -> StreamFn {
+    table(level).stream
+}
+
 /// The bodies for a vector width; the baseline's where this processor lacks it.
 pub(crate) fn table(level: Level) -> Table {
     #[cfg(target_arch = "x86_64")]
