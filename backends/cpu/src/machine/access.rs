@@ -37,6 +37,8 @@ pub(crate) enum Where {
     One(u64),
     /// Lane l: element `start + l`; all lanes are in bounds.
     Run(u64),
+    /// As `Run`, but only the acting lanes, which are neighbours, are in bounds.
+    Tail(u64),
     /// Lane l: the vector that starts at `start + l · components`; all lanes are in bounds.
     Interleaved(u64),
     /// Runs of this many lanes, the first elements of which lie as the index says; all lanes are in bounds.
@@ -142,11 +144,18 @@ impl Machine<'_> {
             && (region.bank == 0 || self.groups == 1)
             && let Rep::Affine(a) = self.reps[at.index as usize]
             && a.c == self.shape.linear
-            && let Some(end) = a.base.checked_add(n as u64)
-            && end <= len
-            && end <= most(at.index_ty)
         {
-            return Ok(Where::Run(a.base));
+            let inside = |lanes| a.base.checked_add(lanes as u64).is_some_and(|e| e <= len && e <= most(at.index_ty));
+            if inside(n) {
+                return Ok(Where::Run(a.base));
+            }
+            // The tail of a buffer.
+            if matches!(mask, Mask::Part(_))
+                && let Some((_, end)) = mask.run(n)
+                && inside(end)
+            {
+                return Ok(Where::Tail(a.base));
+            }
         }
         let fits = |lo: i128, hi: i128| lo >= 0 && hi + comps as i128 <= len as i128;
         let mut affine = self.affine(at.index);
@@ -282,6 +291,16 @@ impl Machine<'_> {
                             std::ptr::copy_nonoverlapping(from, d, n * size);
                         }
                     }
+                    Where::Tail(i) => {
+                        let d = self.out(r);
+                        if let Some((a, b)) = mask.run(n) {
+                            let from = region.ptr.add((i as usize + a) * size);
+                            std::ptr::copy_nonoverlapping(from, d.add(a * size), (b - a) * size);
+                        }
+                        if bool_ {
+                            self.normalise(d);
+                        }
+                    }
                     Where::Rows(a, run) => {
                         let d = self.out(r);
                         self.each_row(a, run, |lane, i| {
@@ -362,7 +381,7 @@ impl Machine<'_> {
                             write_bits(region.ptr, i as usize + step, size, bits);
                         }
                     }
-                    Where::Run(i) => {
+                    Where::Run(i) | Where::Tail(i) => {
                         let to = region.ptr.add((i as usize + step) * size);
                         match (self.arg(r), mask.run(n)) {
                             (Arg::One(bits), Some((a, b))) => {

@@ -94,7 +94,9 @@ impl Machine<'_> {
         for l in (0..self.n).filter(|&l| mask.has(l)) {
             let element = match found {
                 super::access::Where::One(i) => i,
-                super::access::Where::Run(i) | super::access::Where::Interleaved(i) => i + l as u64,
+                super::access::Where::Run(i) | super::access::Where::Tail(i) | super::access::Where::Interleaved(i) => {
+                    i + l as u64
+                }
                 // Not for atomics.
                 super::access::Where::Rows(..) => return Err(self.fault(-1, loc, "rows of atomics".to_string())),
                 super::access::Where::Each(idx, wide) => unsafe { read_bits(idx, l, wide) },
