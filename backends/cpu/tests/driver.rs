@@ -47,6 +47,38 @@ fn vector_add_on_every_width_and_number_of_threads() {
     }
 }
 
+/// Of large buffers, what the next block reads is asked for while a function is computed, in pieces.
+#[test]
+fn a_function_of_large_operands() {
+    let mut b = Builder::new("exp", [256, 1, 1]);
+    let x = b.buffer("x", DType::F32, Access::Read);
+    let y = b.buffer("y", DType::F32, Access::Read);
+    let z = b.buffer("z", DType::F32, Access::Write);
+    let n = b.scalar("n", DType::U32);
+    let n = b.cast(anychip_hal::ir::Elem::Idx, n);
+    let i = b.builtin(Builtin::GlobalId(0));
+    let inside = b.compare(anychip_hal::ir::CmpOp::Lt, i, n);
+    b.when(inside, |b| {
+        let (a, c) = (b.load(Place::Buffer(x), i), b.load(Place::Buffer(y), i));
+        let product = b.binary(anychip_hal::ir::BinaryOp::Mul, a, c);
+        let e = b.unary(anychip_hal::ir::UnaryOp::Exp, product);
+        b.store(Place::Buffer(z), i, e);
+    });
+    let kernel = b.finish().unwrap();
+    let n = (1 << 21) + 777;
+    let x: Vec<f32> = (0..n).map(|i| (i % 1009) as f32 * 0.01).collect();
+    let y: Vec<f32> = (0..n).map(|i| (i % 31) as f32 * 0.1 - 1.5).collect();
+    for level in Level::all() {
+        let dev = device(level, 2);
+        let mut bufs = [bytes(&x), bytes(&y), vec![0; 4 * n]];
+        run(&*dev, &kernel, [n.div_ceil(256) as u32, 1, 1], &mut bufs, &[n as u64]).unwrap();
+        for (i, z) in elements::<f32>(&bufs[2]).into_iter().enumerate() {
+            let want = (x[i] * y[i]).exp();
+            assert!((z - want).abs() <= want * 3e-7, "element {i} at {level:?}: {z}, not {want}");
+        }
+    }
+}
+
 #[test]
 fn indices_of_64_bits_and_binding_offsets() {
     let dev = device(Level::detect(), 2);

@@ -48,6 +48,8 @@ pub(crate) struct Machine<'a> {
     pub(super) returned: Mask,
     /// Where each load of the program read last, and zero before.
     pub(super) sites: Vec<usize>,
+    /// The same when this block began.
+    pub(super) before: Vec<usize>,
     pub check: Option<Checker>,
     _arena: Arena,
 }
@@ -97,6 +99,7 @@ impl<'a> Machine<'a> {
             continued: vec![],
             returned: Mask::Empty,
             sites: vec![0; p.sites as usize],
+            before: vec![0; p.sites as usize],
             check,
             _arena: arena,
         })
@@ -105,6 +108,7 @@ impl<'a> Machine<'a> {
     /// Runs a block: `groups` workgroups from `first` on, along the launch's dimension.
     pub fn run(&mut self, first: [u32; 3], groups: u32) -> Result<(), Fault> {
         self.first = first;
+        self.before.copy_from_slice(&self.sites);
         if groups != self.groups {
             self.groups = groups;
             self.n = groups as usize * self.p.lanes();
@@ -294,9 +298,9 @@ impl<'a> Machine<'a> {
                     unsafe { f(*op, 1, (&raw mut d).cast(), (&raw const bits).cast()) };
                     self.set_one(*dst, &d);
                 } else {
-                    let a = self.lanes(*a);
+                    let (a, bytes) = (self.lanes(*a), self.bytes(*dst));
                     let d = self.out(*dst);
-                    unsafe { f(*op, self.n, d, a) };
+                    unsafe { self.function(*f, *op, d, a, bytes) };
                 }
             }
             Code::Binary { f, op, ty, dst, a, b } => self.binary(*f, *op, *ty, *dst, *a, *b),

@@ -2,8 +2,8 @@
 //!
 //! `compile` (with `admit` and `uses`) turns a kernel into a `program` of vector instructions, `slots` gives its registers memory; `launch`
 //! spreads workgroups over blocks and threads; `exec` and `flow` run a block, with `affine` values, `mask`s, `access`es and `group`
-//! operations; `ops` are the instruction bodies per vector width; `check` watches. It knows nothing of buffers'
-//! lifetimes, queues or devices.
+//! operations; `overlap` lets functions and memory work at once; `ops` are the instruction bodies per vector width; `check`
+//! watches. It knows nothing of buffers' lifetimes, queues or devices.
 
 mod access;
 mod admit;
@@ -18,6 +18,7 @@ mod group;
 mod launch;
 mod mask;
 mod ops;
+mod overlap;
 mod program;
 mod slots;
 mod uses;
