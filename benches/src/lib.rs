@@ -73,7 +73,9 @@ pub fn work(device: &Device) -> Result<Vec<Work>> {
     let program = Program::new(device, &[x.clone(), y.clone()], |i| Ok(vec![i[0].add(&i[1])?]))?;
     list.push(Work { name: "add", program, inputs: vec![x.clone(), y], flops: 0.0, bytes: 12.0 * n as f64 });
     let program = Program::new(device, std::slice::from_ref(&x), |i| Ok(vec![i[0].sum(0)?]))?;
-    list.push(Work { name: "sum", program, inputs: vec![x], flops: 0.0, bytes: 4.0 * n as f64 });
+    list.push(Work { name: "sum", program, inputs: vec![x.clone()], flops: 0.0, bytes: 4.0 * n as f64 });
+    let program = Program::new(device, std::slice::from_ref(&x), |i| Ok(vec![i[0].neg()?]))?;
+    list.push(Work { name: "neg", program, inputs: vec![x], flops: 0.0, bytes: 8.0 * n as f64 });
     let heads = [1, 12, 512, 64];
     let (q, k, v) = (tensor(&heads, 7, device)?, tensor(&heads, 8, device)?, tensor(&heads, 9, device)?);
     let program = Program::new(device, &[q.clone(), k.clone(), v.clone()], |i| {

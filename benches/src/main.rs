@@ -1,17 +1,21 @@
 //! Our operations beside OpenBLAS in one process and one run: every round times both in turn, so that a machine whose speed
 //! drifts moves both. Prints a JSON line per measurement.
 //!
-//! `beside matmul`, `beside ops`, `beside conv` (beside PyTorch, in the Python that `PYTHON` names), `beside small`,
+//! `beside matmul`, `beside ops`, `beside copy` (a fused chain beside copies of the same length), `beside conv` (beside PyTorch, in the Python that `PYTHON` names), `beside small`,
 //! `beside minilm MODEL_FOLDER`, `beside first-matmul`; a device after it (`cpu`, `opencl:0`) limits it to that one, names after
 //! `ops cpu` to those operations; `EXPLAIN=1` prints MiniLM's plan. `scripts/bench` runs all of it beside the peers that have
 //! programs of their own.
 
 mod conv;
 
-use anychip::{Device, Error, Result, Tensor};
+use anychip::{Device, Error, Result, Tensor, hal::device::Step};
 use anychip_benches::{matmul, minilm_ids, small::SmallAdd, values, work};
 use serde_json::json;
 use std::time::{Duration, Instant};
+
+/// Sides of the products beside OpenBLAS: powers of two, whose rows fall into few sets of a cache, and what lies between.
+const SQUARES: [(usize, &str); 5] =
+    [(512, "matmul512"), (768, "matmul768"), (1024, "matmul1024"), (1536, "matmul1536"), (2048, "matmul2048")];
 
 type Sgemm = unsafe extern "C" fn(
     order: i32,
@@ -104,6 +108,28 @@ fn devices(only: Option<&str>) -> Result<Vec<Device>> {
     }
 }
 
+/// gelu(x·y+z) on 2²⁴ elements in turn with copies of as many: a launch that reads and writes once, and the driver's own copy.
+/// Rates in GB/s of what is read and written; the share is of the faster copy.
+fn chain_beside_copy(device: &Device) -> Result<()> {
+    let list = work(device)?;
+    let find = |name: &str| {
+        list.iter().find(|w| w.name == name).ok_or_else(|| Error::invalid(format!("copy: no work {name}")))
+    };
+    let (chain, launch) = (find("gelu(x*y+z)")?, find("neg")?);
+    let chip = &device.chain()[0];
+    let from = chip.alloc_from(&vec![1; launch.bytes as usize / 2])?;
+    let copy = [Step::Copy { src: from.all(), dst: chip.alloc(from.bytes())?.all() }];
+    let mut driver = || chip.submit(&copy)?.wait();
+    let t = in_turn(&mut [&mut || chain.run(device), &mut || launch.run(device), &mut driver])?;
+    let [ours, once, driver] = [chain.bytes / t[0], launch.bytes / t[1], launch.bytes / t[2]].map(|x| x / 1e6);
+    println!(
+        "{}",
+        json!({"op": "gelu(x*y+z) beside copy", "device": device.id(), "ms": t[0], "launch_ms": t[1], "driver_ms": t[2],
+               "gbps": ours, "launch_gbps": once, "driver_gbps": driver, "share": ours / once.max(driver)})
+    );
+    Ok(())
+}
+
 fn run() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let arg = |i: usize| args.get(i).map(String::as_str);
@@ -111,7 +137,7 @@ fn run() -> Result<()> {
         Some("matmul") => {
             let blas = OpenBlas::open();
             for device in devices(arg(1))? {
-                for (n, name) in [(512, "matmul512"), (1024, "matmul1024"), (2048, "matmul2048")] {
+                for (n, name) in SQUARES {
                     let ours = matmul(n, name, &device)?;
                     let (a, b, mut c) = (values(n * n, 1), values(n * n, 2), vec![0f32; n * n]);
                     let mut run = || ours.run(&device);
@@ -132,7 +158,8 @@ fn run() -> Result<()> {
         Some("ops") => {
             for device in devices(arg(1))? {
                 let named = |name: &str| args.len() < 3 || args[2..].iter().any(|a| a == name);
-                for w in work(&device)?.into_iter().filter(|w| named(w.name)) {
+                let list = work(&device)?;
+                for w in list.iter().filter(|w| named(w.name)) {
                     let mut cores = vec![];
                     let times = rounds(&mut [&mut || {
                         let from = busy();
@@ -151,6 +178,11 @@ fn run() -> Result<()> {
                                "core_ms": cores.map(|c| c.1), "least_core_ms": cores.map(|c| c.0), "gflops": rate(w.flops), "gbps": rate(w.bytes)})
                     );
                 }
+            }
+        }
+        Some("copy") => {
+            for device in devices(arg(1))? {
+                chain_beside_copy(&device)?;
             }
         }
         Some("small") => {
@@ -191,7 +223,7 @@ fn run() -> Result<()> {
         }
         _ => {
             return Err(Error::invalid(
-                "usage: beside matmul [DEVICE] | ops [DEVICE [NAME…]] | conv [DEVICE] | small [DEVICE] | minilm FOLDER [DEVICE] | first-matmul [DEVICE]",
+                "usage: beside matmul [DEVICE] | ops [DEVICE [NAME…]] | copy [DEVICE] | conv [DEVICE] | small [DEVICE] | minilm FOLDER [DEVICE] | first-matmul [DEVICE]",
             ));
         }
     }

@@ -95,7 +95,7 @@ fn attention() {
     on_every_device(|d| {
         for seed in rounds(d, 120, 12) {
             let mut r = Random::new(800 + seed);
-            let ty = *r.one_of(&[Type::F32, Type::F16, Type::BF16]);
+            let ty = *r.one_of(&floats(d));
             let a = arithmetic(d, ty);
             let (b, groups, per) = (1 + r.below(2), 1 + r.below(3), 1 + r.below(3));
             let h = groups * per;

@@ -1,7 +1,7 @@
 //! Attention: masks, ranks, views, grouped heads. Bounds follow from the operation's error analysis, u = 2⁻²⁴.
 
 use crate::common::{Host, close, indices, on_every_device, softmax, takes};
-use anychip::{DType, Device, Tensor};
+use anychip::{DType, Device, Program, Tensor};
 
 const U: f64 = f32::EPSILON as f64 / 2.0;
 
@@ -91,25 +91,21 @@ fn attention_with_and_without_masks() {
 #[test]
 fn attention_of_other_ranks_and_of_views() {
     on_every_device(|d| {
-        for lead in [&[][..], &[3]] {
-            let a = Attention::random(lead, 6, 9, 16, 8);
+        for (lead, s) in [(&[][..], 21), (&[3], 6)] {
+            let a = Attention::random(lead, s, 9, 16, 8);
             let got = a.run(d, None, None, false);
             close(&format!("attention {lead:?} on {d}"), &got, &a.by_hand(0.25, |_, _| 0.0), attention_bound(16, 9));
         }
         // As models cut queries, keys and values from one product.
-        let qkv = Host::random(&[2, 10, 3, 4, 16], 8, -1., 1.);
+        let qkv = Host::random(&[2, 18, 3, 4, 16], 8, -1., 1.);
         let cut = qkv.on(d).permute([2, 0, 3, 1, 4]).unwrap();
         let got = cut.get(0).unwrap().attention(&cut.get(1).unwrap(), &cut.get(2).unwrap(), None, None, false).unwrap();
-        let got = got.permute([0, 2, 1, 3]).unwrap().reshape((20, 64)).unwrap();
-        let part = |p: usize| Host::build(&[2, 4, 10, 16], |i| qkv.at(&[i[0], i[2], p, i[1], i[3]]));
+        let got = got.permute([0, 2, 1, 3]).unwrap().reshape((36, 64)).unwrap();
+        let part = |p: usize| Host::build(&[2, 4, 18, 16], |i| qkv.at(&[i[0], i[2], p, i[1], i[3]]));
         let a = Attention { q: part(0), k: part(1), v: part(2) };
         let heads = a.by_hand(0.25, |_, _| 0.0);
-        let want = Host::build(&[20, 64], |i| heads.at(&[i[0] / 10, i[1] / 16, i[0] % 10, i[1] % 16]));
-        close(&format!("attention of views on {d}"), &got, &want, attention_bound(16, 10));
-        let q = Tensor::ones((1, 1, 2, 4), DType::F32, d).unwrap();
-        let blind = Tensor::zeros((2, 2), DType::Bool, d).unwrap();
-        let out = q.attention(&q, &q, Some(&blind), None, false).unwrap().to_vec::<f32>().unwrap();
-        assert!(out.iter().all(|x| x.is_nan()), "{d}: a row that sees nothing gives NaN, got {out:?}");
+        let want = Host::build(&[36, 64], |i| heads.at(&[i[0] / 18, i[1] / 16, i[0] % 18, i[1] % 16]));
+        close(&format!("attention of views on {d}"), &got, &want, attention_bound(16, 18));
     });
 }
 
@@ -120,17 +116,61 @@ fn attention_of_grouped_heads() {
         for (lead, groups) in [(vec![2, 6], 3), (vec![4], 2)] {
             let outer = &lead[..lead.len() - 1];
             let keys = [outer, &[groups]].concat();
-            let fewer = Attention::random(&keys, 5, 7, 16, 8);
-            let a = Attention { q: Host::random(&[&lead[..], &[5, 16]].concat(), 4, -1., 1.), ..fewer };
+            let s = if groups == 3 { 19 } else { 5 };
+            let fewer = Attention::random(&keys, s, 7, 16, 8);
+            let a = Attention { q: Host::random(&[&lead[..], &[s, 16]].concat(), 4, -1., 1.), ..fewer };
             let what = |m: &str| format!("attention of {lead:?} heads with {groups} of keys, {m}, on {d}");
             let bound = attention_bound(16, 7);
             close(&what("plain"), &a.run(d, None, None, false), &a.by_hand(0.25, |_, _| 0.0), &bound);
-            let per_head = Host::random(&[&lead[..], &[5, 7]].concat(), 5, -2., 2.);
+            let per_head = Host::random(&[&lead[..], &[s, 7]].concat(), 5, -2., 2.);
             let want = a.by_hand(0.25, |i, j| match j <= i[i.len() - 1] {
                 true => per_head.at(&[i, &[j]].concat()),
                 false => none,
             });
             close(&what("masked and causal"), &a.run(d, Some(&per_head.on(d)), None, true), &want, &bound);
+        }
+    });
+}
+
+/// Few rows and many: two ways on a device whose library does not take attention.
+#[test]
+fn rows_that_see_nothing_or_have_nothing_to_see() {
+    on_every_device(|d| {
+        for s in [2, 70] {
+            let ones = |n: usize| Tensor::ones((1, 1, n, 4), DType::F32, d).unwrap();
+            let t = 67;
+            // The first row sees nothing, the others the last key only: a whole block lies before it.
+            let seen = Host::build(&[s, t], |i| (i[0] > 0 && i[1] == t - 1) as u8 as f64);
+            let seen = seen.on(d).gt(0.5).unwrap();
+            let out = ones(s).attention(&ones(t), &ones(t), Some(&seen), None, false).unwrap();
+            let out = out.to_vec::<f32>().unwrap();
+            assert!(out[..4].iter().all(|x| x.is_nan()), "{d}: a row that sees nothing gives NaN, got {out:?}");
+            assert!(out[4..].iter().all(|&x| x == 1.0), "{d}: rows that see one key give its value, got {out:?}");
+            let out = ones(s).attention(&ones(0), &ones(0), None, None, false).unwrap();
+            assert!(out.to_vec::<f32>().unwrap().iter().all(|&x| x == 0.0), "{d}: no keys, {s} rows");
+        }
+    });
+}
+
+/// Scores of 2048 queries with 2048 keys would be 16 MiB a head: whatever runs it, they are not there.
+#[test]
+fn memory_of_attention_grows_with_the_lengths_not_with_their_product() {
+    on_every_device(|d| {
+        let plan = |n: usize, causal: bool, groups: usize| {
+            let zeros = |lead: &[usize]| Tensor::zeros([lead, &[n, 32]].concat(), DType::F32, d).unwrap();
+            let (q, k, v) = (zeros(&[1, 2]), zeros(&[1, groups]), zeros(&[1, groups]));
+            Tensor::realize_all(&[&q, &k, &v]).unwrap();
+            let run = |x: &[Tensor]| Ok(vec![x[0].attention(&x[1], &x[2], None, None, causal)?]);
+            Program::new(d, &[q, k, v], run).unwrap()
+        };
+        for (causal, groups) in [(false, 2), (true, 1)] {
+            let [half, whole] = [1024, 2048].map(|n| plan(n, causal, groups));
+            let peaks = [&half, &whole].map(|p| p.memory().peak + p.memory().workspace);
+            assert!(peaks[1] <= 2 * peaks[0], "{d}: {peaks:?}");
+            // Keys and values once more, nothing else.
+            assert!(peaks[1] <= 2 * 2 * 2048 * 32 * 4, "{d}: {peaks:?}");
+            let launches = whole.explain().to_string();
+            assert!(launches.contains("attention"), "{d}: {launches}");
         }
     });
 }

@@ -7,6 +7,7 @@
 //! the space. The planner derives maps from shapes that were checked when the nodes were made, so these kernels are launched
 //! without guards; ids of a gather are checked on the device.
 
+pub mod attention;
 pub mod body;
 pub mod emit;
 mod functions;

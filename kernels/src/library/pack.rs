@@ -87,7 +87,7 @@ pub fn pack(p: Pack) -> Result<Made> {
                         b.load(source, at)
                     })
                     .collect();
-                b.vector(&each)
+                if p.width == 1 { each[0] } else { b.vector(&each) }
             };
             let x = b.cast(work, x);
             let by = b.idx(v);

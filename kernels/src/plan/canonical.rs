@@ -1,12 +1,13 @@
 //! Rewrites operations that a device does not take as a whole into ones that every device has.
 //!
-//! Attention becomes two multiplications and a softmax; convolution one multiplication, or a sum of products.
+//! Attention becomes two multiplications and a softmax unless it runs as one kernel; convolution one multiplication, or a sum of
+//! products.
 
 use super::{
     canonical_conv::conv,
     snapshot::{Item, Kind, Snapshot},
 };
-use crate::graph::View;
+use crate::{graph::View, schedule};
 use anychip_hal::{
     DType,
     device::Device,
@@ -25,7 +26,10 @@ pub fn canonical(s: &Snapshot, device: &Device) -> Snapshot {
             Kind::Op(op, inputs) => {
                 let inputs: Vec<usize> = inputs.iter().map(|&i| at[i]).collect();
                 match op {
-                    Op::Attention { scale, causal, masked } if !takes_whole(device, &out, &inputs, op, item) => {
+                    Op::Attention { scale, causal, masked }
+                        if !takes_whole(device, &out, &inputs, op, item)
+                            && !attention_of(&out, &inputs).blockwise() =>
+                    {
                         at.push(attention(&mut out, &inputs, *scale, *causal, *masked));
                         continue;
                     }
@@ -57,6 +61,13 @@ fn takes_whole(device: &Device, s: &Snapshot, inputs: &[usize], op: &Op, item: &
         outputs: vec![(0, TensorSpec::dense(item.dtype, &item.shape))],
     };
     device.accepts(&graph).is_ok()
+}
+
+/// The problem of an attention with these operands.
+pub fn attention_of(s: &Snapshot, inputs: &[usize]) -> schedule::attention::Problem {
+    let [q, k, v] = [0, 1, 2].map(|i| &s.items[inputs[i]]);
+    let (rows, keys, width, out_width) = (q.shape[2], k.shape[2], q.shape[3], v.shape[3]);
+    schedule::attention::Problem { dtype: q.dtype, rows, keys, width, out_width }
 }
 
 fn attention(s: &mut Snapshot, inputs: &[usize], scale: f32, causal: bool, masked: bool) -> usize {

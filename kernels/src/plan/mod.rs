@@ -16,6 +16,7 @@ pub mod offer;
 mod share;
 pub mod snapshot;
 mod work;
+mod work_attention;
 mod work_conv;
 mod work_pad;
 

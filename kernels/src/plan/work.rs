@@ -274,7 +274,7 @@ impl Planner<'_> {
     }
 
     /// Packs a right operand `[batch…, k, n]`: where its batches are, and its buffer.
-    fn pack(
+    pub(super) fn pack(
         &mut self,
         rhs: &Strided,
         dtype: DType,
@@ -363,48 +363,6 @@ impl Planner<'_> {
         let mut bindings = items.map(|i| self.value(i)).collect::<Result<Vec<_>>>()?;
         bindings.push(out);
         Ok(Some((whole, bindings)))
-    }
-
-    fn attention(&mut self, g: &Group, op: &Op, inputs: &[usize], d: usize, out: ValueRef) -> Result<(), Stop> {
-        let item = &self.s.items[g.root];
-        let mut operands = vec![];
-        let mut bindings = vec![];
-        for &i in inputs {
-            let (at, layout) = self.operand(g, i)?;
-            if layout.strides.iter().any(|&s| s < 0) {
-                return Err(self.again_dense_operand(i));
-            }
-            operands.push(Operand { layout, dtype: self.s.items[i].dtype, constant: false });
-            bindings.push(self.value(at)?);
-        }
-        bindings.push(out);
-        let mut body = Body::default();
-        let epilogue = body.push(Expr::Anchor, item.dtype);
-        let offer = Offer {
-            op: op.clone(),
-            operands,
-            dtype: item.dtype,
-            shape: item.shape.clone(),
-            body: &body,
-            epilogue,
-            slots: vec![],
-            out: self.layout(g.root),
-            out_dtype: item.dtype,
-        };
-        let (graph, _) = graph(&offer).ok_or_else(|| {
-            Stop::Fail(Error::unsupported("attention", "an operand is a reversed slice, which no device library takes"))
-        })?;
-        self.chain[d].accepts(&graph)?;
-        let (q, k) = (&self.s.items[inputs[0]].shape, &self.s.items[inputs[1]].shape);
-        let moved = inputs.iter().map(|&i| bytes(self.s.items[i].elements(), self.s.items[i].dtype)).sum::<u64>();
-        // Two products and the softmax between them.
-        let scores = q[..3].iter().product::<usize>() as f64 * k[2] as f64;
-        let flops = scores * (2 * q[3] + 2 * item.shape[3] + 5) as f64;
-        let about = About::from(format!("attention {:?} {}", item.shape, item.dtype))
-            .schedule(Schedule::Library.to_string(), Origin::Library, "the device takes it as a whole")
-            .work(flops, moved + bytes(item.elements(), item.dtype))
-            .dtype(compute_type(item.dtype));
-        self.offered(&graph, d, bindings, about)
     }
 
     fn concat(&mut self, g: &Group, axis: usize, inputs: &[usize], d: usize, out: ValueRef) -> Result<(), Stop> {

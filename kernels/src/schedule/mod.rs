@@ -4,6 +4,7 @@
 //! run, and a rule or a cost model that picks one without measuring anything, so that the first answer comes fast. What the
 //! tuner measured goes before it. The types of the schedules themselves are in [`crate::library`].
 
+pub mod attention;
 pub mod map;
 pub mod matmul;
 pub mod reduce;

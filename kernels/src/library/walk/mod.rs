@@ -7,6 +7,8 @@
 pub mod reduce;
 pub mod rows;
 
+pub(super) use rows::join;
+
 use super::{
     Body, Made, Map,
     body::{Id, merge},
@@ -169,6 +171,6 @@ fn width(body: &Body, roots: &[Id], out: &Map, axis: usize, extent: usize, dtype
 }
 
 /// A value as a vector.
-fn widen(b: &mut Builder, v: Value, width: u8) -> Value {
+pub(super) fn widen(b: &mut Builder, v: Value, width: u8) -> Value {
     if width > 1 && b.ty(v).lanes() == 1 { b.splat(v, width) } else { v }
 }

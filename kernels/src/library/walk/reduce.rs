@@ -12,6 +12,10 @@ use anychip_hal::{
     ir::{Access, BinaryOp, Builder, Builtin, Place, Type, Unroll, Value, VarId},
 };
 
+/// Parts of a long walk that are read side by side. A core's prefetcher follows several streams and stops at each one's page: one
+/// alone reached 21 GB/s on two cores, four 30, eight 31 (PoCL, 2²⁴ elements, vectors of 8).
+const STREAMS: usize = 8;
+
 /// The space after merging, and what the kernel declares for it.
 struct Space {
     dims: Vec<usize>,
@@ -44,7 +48,11 @@ pub fn across(mut r: Reduce, vector: u8) -> Result<Option<Made>> {
     }
     let work = compute_type(r.dtype);
     let lanes = if cols >= vector as usize { vector_width(&r.body, &[r.prologue], last, vector) } else { 1 };
-    let stride = Stride::of(cols, lanes);
+    let streams = if r.parts > 1 && lanes > 1 { STREAMS } else { 1 };
+    let mut stride = Stride::of(cols, lanes);
+    if streams > 1 {
+        stride.vectors = 1;
+    }
     let mut m = Maker::new("reduce", 1);
     let emit = Emit::declare(&mut m, &r.body);
     let out_args = MapArgs::declare(&mut m, "out", &out);
@@ -84,10 +92,10 @@ pub fn across(mut r: Reduce, vector: u8) -> Result<Option<Made>> {
     emit.fix(b, &coords);
     let start = b.bits(Type::scalar(work), neutral(r.op, work));
     let wide = super::widen(b, start, lanes);
-    let sums: Vec<VarId> = (0..stride.vectors).map(|v| b.var(&format!("acc{v}"), wide)).collect();
+    let sums: Vec<VarId> = (0..streams.max(stride.vectors as usize)).map(|v| b.var(&format!("acc{v}"), wide)).collect();
     let rest = (!stride.divisible).then(|| b.var("rest", start));
     let fold = |b: &mut Builder, emit: &Emit<'_>| {
-        stride.walk(b, span, |b, col, width, slot| {
+        let take = |b: &mut Builder, col: Value, width: u8, slot: usize| {
             let along = (width > 1).then_some(Along { axis: last, width });
             let x = emit.eval_along(b, r.prologue, &[col], None, along);
             let var = match rest {
@@ -97,7 +105,9 @@ pub fn across(mut r: Reduce, vector: u8) -> Result<Option<Made>> {
             let s = b.get(var);
             let s = b.binary(combining(r.op), s, x);
             b.set(var, s);
-        });
+        };
+        let left = if streams > 1 { side_by_side(b, span, (streams, lanes), take) } else { span };
+        stride.walk(b, left, take);
     };
     if outer > 1 {
         let o = b.begin_for(zero, outer_v, one, Unroll::Never);
@@ -127,6 +137,34 @@ pub fn across(mut r: Reduce, vector: u8) -> Result<Option<Made>> {
     b.end_for();
     let grid = (results * r.parts.max(1)).div_ceil(tall) as u64;
     Ok(Some(Made { kernel: m.b.finish()?, scalars: m.scalars, grid }))
+}
+
+/// Walks a span in streams of equal length by vectors; what is left over.
+fn side_by_side(
+    b: &mut Builder,
+    (first, past): (Value, Value),
+    (streams, width): (usize, u8),
+    take: impl Fn(&mut Builder, Value, u8, usize),
+) -> (Value, Value) {
+    let (zero, step, round) = (b.idx(0), b.idx(width as u64), b.idx(streams as u64 * width as u64));
+    let len = b.sub(past, first);
+    let rounds = b.binary(BinaryOp::Div, len, round);
+    let stream = b.mul(rounds, step);
+    let begins: Vec<Value> = (0..streams as u64)
+        .map(|n| {
+            let n = b.idx(n);
+            let far = b.mul(stream, n);
+            b.add(first, far)
+        })
+        .collect();
+    let i = b.begin_for(zero, stream, step, Unroll::Auto);
+    for (slot, &begin) in begins.iter().enumerate() {
+        let col = b.add(begin, i);
+        take(b, col, width, slot);
+    }
+    b.end_for();
+    let done = b.mul(rounds, round);
+    (b.add(first, done), past)
 }
 
 /// A vector of neighbouring results walks the reduced axes. Bindings: slots, output. `None`: there are no kept axes.

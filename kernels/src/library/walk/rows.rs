@@ -94,7 +94,7 @@ enum Fold {
 }
 
 /// Joins vectors, then their lanes, then the rest.
-pub(super) fn join(b: &mut Builder, op: BinaryOp, sums: &[VarId], rest: Option<VarId>) -> Value {
+pub(in crate::library) fn join(b: &mut Builder, op: BinaryOp, sums: &[VarId], rest: Option<VarId>) -> Value {
     let mut parts: Vec<Value> = sums.iter().map(|&v| b.get(v)).collect();
     let halve = |b: &mut Builder, parts: &[Value]| -> Vec<Value> {
         let (low, high) = parts.split_at(parts.len() / 2);
