@@ -63,7 +63,7 @@ impl From<DType> for Elem {
 /// Type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Type {
-    /// `lanes` elements: 1, 2, 4 or 8.
+    /// `lanes` elements: 1, 2, 4, 8 or 16.
     Num {
         /// Element.
         elem: Elem,

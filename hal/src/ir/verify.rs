@@ -159,7 +159,7 @@ impl Verifier<'_> {
     fn well_formed(&self, t: Type) -> Check {
         match t {
             Type::Num { lanes, .. } => {
-                ensure!(matches!(lanes, 1 | 2 | 4 | 8), "{lanes} lanes; 1, 2, 4 or 8 are accepted")
+                ensure!(matches!(lanes, 1 | 2 | 4 | 8 | 16), "{lanes} lanes; 1, 2, 4, 8 or 16 are accepted")
             }
             Type::Frag(f) => {
                 ensure!(f.m > 0 && f.n > 0 && f.k > 0, "a fragment of {}x{}x{}; none may be 0", f.m, f.n, f.k);

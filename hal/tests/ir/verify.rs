@@ -244,7 +244,7 @@ fn declarations() {
     refuse("every dimension must be at least 1", |k| k.workgroup[2] = 0);
     refuse("every dimension must be at least 1", |k| k.workgroup = [u32::MAX; 3]);
     refuse("shared array tile: 0 elements", |k| k.shared[0].len = 0);
-    refuse("3 lanes; 1, 2, 4 or 8 are accepted", |k| k.values[0] = Type::vector(DType::F32, 3));
+    refuse("3 lanes; 1, 2, 4, 8 or 16 are accepted", |k| k.values[0] = Type::vector(DType::F32, 3));
     refuse("is defined twice", |k| k.body.push(k.body[0].clone()));
     refuse("version 2", |k| k.version = VERSION + 1);
     refuse("alignment must be at least 1", |k| {

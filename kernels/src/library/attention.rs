@@ -15,9 +15,6 @@ use anychip_hal::{
     ir::{Access, BinaryOp, Builder, Builtin, CmpOp, ParamId, Place, PrivateId, UnaryOp, Unroll, Value, VarId},
 };
 
-/// Columns of a panel of keys or values.
-pub const PANEL: usize = 16;
-
 /// softmax(q·kᵀ·scale + mask)·v over `[batch, heads]`.
 pub struct Attention {
     /// Batch, query heads, query rows, keys, width of queries and keys, width of values.
@@ -47,12 +44,19 @@ pub struct Attention {
 pub struct Schedule {
     /// Query rows of a lane.
     pub rows: u32,
-    /// Keys of a block, a multiple of [`PANEL`].
+    /// Keys of a block, a multiple of a panel's columns.
     pub keys: u32,
-    /// Lanes of a vector: 1, 2, 4, 8.
+    /// Lanes of a vector: 1, 2, 4, 8, 16.
     pub width: u8,
     /// Lanes of a workgroup.
     pub lanes: u32,
+}
+
+impl Schedule {
+    /// Columns of a panel of keys or values: two vectors, so that a number of the left side is used twice.
+    pub fn panel(&self) -> usize {
+        (2 * self.width as usize).max(16)
+    }
 }
 
 impl std::fmt::Display for Schedule {
@@ -114,7 +118,8 @@ pub fn attention(a: Attention, s: Schedule) -> Result<Made> {
     let [batch, heads, rows, keys, width, out_width] = a.dims;
     let blocks = rows.div_ceil(s.rows as usize);
     let units = batch * heads * blocks;
-    let out_panels = out_width.div_ceil(PANEL);
+    let columns = s.panel();
+    let out_panels = out_width.div_ceil(columns);
     let work = compute_type(a.dtype);
     let mut m = Maker::new("attention", s.lanes);
     let q_args = MapArgs::declare(&mut m, "q", &a.q);
@@ -129,8 +134,8 @@ pub fn attention(a: Attention, s: Schedule) -> Result<Made> {
     let (rows_v, keys_v) = (m.extent("rows", rows), m.extent("keys", keys));
     let (width_v, out_width_v) = (m.extent("width", width), m.extent("out_width", out_width));
     let out_panels_v = m.extent("out_panels", out_panels);
-    let k_panel = m.extent("k_panel", width * PANEL);
-    let v_panel = m.extent("v_panel", keys * PANEL);
+    let k_panel = m.extent("k_panel", width * columns);
+    let v_panel = m.extent("v_panel", keys * columns);
     let scale = m.float("scale", a.scale);
     let q_buf = m.b.buffer("q", a.dtype, Access::Read);
     let k_buf = m.b.buffer("k", work, Access::Read);
@@ -138,7 +143,7 @@ pub fn attention(a: Attention, s: Schedule) -> Result<Made> {
     let mask_buf = mask_args.is_some().then(|| m.b.buffer("mask", a.dtype, Access::Read));
     let out_buf = m.b.buffer("out", a.dtype, Access::Write);
     let q = Lines::new(&mut m, "query", work, s.rows, line_of(width));
-    let o = Lines::new(&mut m, "result", work, s.rows, line_of(out_panels * PANEL));
+    let o = Lines::new(&mut m, "result", work, s.rows, line_of(out_panels * columns));
     let scores = Lines::new(&mut m, "scores", work, s.rows, s.keys);
     let b = &mut m.b;
     let (largest, sums) = (b.private("largest", work, s.rows), b.private("sums", work, s.rows));
@@ -163,7 +168,7 @@ pub fn attention(a: Attention, s: Schedule) -> Result<Made> {
     lane.begin(b, &q_args, q_buf, width_v);
 
     let (zero, one) = (b.idx(0), b.idx(1));
-    let (block_keys, panel) = (b.idx(s.keys as u64), b.idx(PANEL as u64));
+    let (block_keys, panel) = (b.idx(s.keys as u64), b.idx(columns as u64));
     let end = match causal {
         true => {
             let past = b.add(first_row, height);
@@ -331,7 +336,7 @@ impl Lane<'_> {
         let width = self.s.width;
         let zero = b.number(self.work, 0.0);
         let zero = widen(b, zero, width);
-        let vectors = PANEL as u64 / width as u64;
+        let vectors = self.s.panel() as u64 / width as u64;
         let mut one = |r: u64, v: u64| {
             let start = match from {
                 Some(col) => {
@@ -349,11 +354,12 @@ impl Lane<'_> {
     /// acc += left · a panel, over `terms` rows of the panel from its place on.
     fn product(&self, b: &mut Builder, (panel, at): (ParamId, Value), terms: Value, acc: &[Vec<VarId>], left: Lines) {
         let width = self.s.width;
-        let (zero, one, cols) = (b.idx(0), b.idx(1), b.idx(PANEL as u64));
+        let columns = self.s.panel() as u64;
+        let (zero, one, cols) = (b.idx(0), b.idx(1), b.idx(columns));
         let c = b.begin_for(zero, terms, one, Unroll::Auto);
         let line = b.mul(c, cols);
         let line = b.add(at, line);
-        let right: Vec<Value> = (0..PANEL as u64)
+        let right: Vec<Value> = (0..columns)
             .step_by(width as usize)
             .map(|v| {
                 let by = b.idx(v);

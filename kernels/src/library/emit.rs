@@ -169,7 +169,7 @@ impl MapArgs {
 pub struct Along {
     /// The axis.
     pub axis: usize,
-    /// Lanes of the vector: 2, 4, 8.
+    /// Lanes of the vector: 2, 4, 8, 16.
     pub width: u8,
 }
 

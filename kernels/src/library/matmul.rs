@@ -43,7 +43,7 @@ pub struct Schedule {
     pub rows: u32,
     /// Vectors per row of a lane's tile.
     pub vectors: u32,
-    /// Lanes of a vector: 1, 2, 4, 8.
+    /// Lanes of a vector: 1, 2, 4, 8, 16.
     pub width: u8,
     /// Lanes of a workgroup, side by side along the columns.
     pub lanes: u32,
@@ -301,14 +301,16 @@ impl Done<'_> {
             let width = b.idx(t.s.cols() as u64);
             let line = b.mul(r, width);
             let base = self.out.index(b, self.base, self.axes, &[row]);
-            let along = Along { axis: self.axes + 1, width: t.s.width };
-            let step = b.idx(t.s.width as u64);
+            // As wide as elsewhere: the functions of an epilogue are long.
+            let lanes = t.s.width.min(8);
+            let along = Along { axis: self.axes + 1, width: lanes };
+            let step = b.idx(lanes as u64);
             let c = b.begin_for(zero, width, step, Unroll::Never);
             let at = b.add(line, c);
-            let x = b.load_vec(Place::Private(copy), at, t.s.width);
+            let x = b.load_vec(Place::Private(copy), at, lanes);
             let at_col = b.add(col, c);
             let y = emit.eval_along(b, self.epilogue, &[at_col], Some(x), Some(along));
-            let y = if b.ty(y).lanes() == 1 { b.splat(y, t.s.width) } else { y };
+            let y = if b.ty(y).lanes() == 1 { b.splat(y, lanes) } else { y };
             let y = b.cast(self.dtype, y);
             let at = self.out.index(b, base, self.axes + 1, &[at_col]);
             let at = offset(b, at, 0);

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     library::{
         Body, Expr, Map,
-        attention::{Attention, PANEL, attention},
+        attention::{Attention, attention},
         emit::compute_type,
     },
     schedule::{self, Schedule},
@@ -93,7 +93,7 @@ impl Planner<'_> {
         let (dtype, shape) = (item.dtype, item.shape.clone());
         let problem = attention_of(self.s, inputs);
         let s = schedule::attention::pick(self.chain[d].info(), &problem);
-        let tile = (PANEL as u32, s.width);
+        let tile = (s.panel() as u32, s.width);
         let ((q_item, q), (k_item, k), (v_item, v)) = (&operands[0], &operands[1], &operands[2]);
         // Keys as the right operand of queries: their width is summed over, they are the columns.
         let (k_map, keys) = self.pack(&k.permute(&[0, 1, 3, 2]), dtype, tile, *k_item, d)?;

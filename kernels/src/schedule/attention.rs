@@ -1,10 +1,6 @@
 //! Attention as one kernel: which problems take it, and how many rows and keys a lane holds.
 
-use crate::library::{
-    Lanes,
-    attention::{PANEL, Schedule},
-    emit::compute_type,
-};
+use crate::library::{Lanes, attention::Schedule, emit::compute_type};
 use anychip_hal::{DType, DeviceInfo};
 
 /// Attention of `rows` queries with `keys` keys.
@@ -43,11 +39,15 @@ impl Problem {
 /// Lanes that run one after another take a tile of rows; others a row each, with what registers hold.
 pub fn pick(info: &DeviceInfo, p: &Problem) -> Schedule {
     let Lanes { max, vector, .. } = Lanes::of(info);
-    // Vectors are of f32.
-    let width = if compute_type(p.dtype) == DType::F32 { vector } else { 1 };
+    // Vectors are of f32; of 16 where the device prefers them, as in products.
+    let width = match compute_type(p.dtype) {
+        DType::F32 if info.vector >= 16 => 16,
+        DType::F32 => vector,
+        _ => 1,
+    };
     if width == 1 {
         let lanes = if vector > 1 { 1 } else { max.min(32) };
-        return Schedule { rows: 1, keys: PANEL as u32, width, lanes };
+        return Schedule { rows: 1, keys: 16, width, lanes };
     }
     let widest = p.width.max(p.out_width).next_power_of_two();
     Schedule { rows: (HELD / widest).clamp(1, 8) as u32, keys: KEYS, width, lanes: 1 }

@@ -61,8 +61,9 @@ impl Printer<'_> {
             }
             Op::Extract(a, lane) => match (self.k.ty(*a).lanes(), ty.elem().is_some_and(Elem::is_bool)) {
                 (1, _) => self.t(*a).to_string(),
-                (_, true) => format!("({}.s{lane} != 0)", self.t(*a)),
-                (_, false) => format!("{}.s{lane}", self.t(*a)),
+                // Lanes are numbered in hexadecimal.
+                (_, true) => format!("({}.s{lane:x} != 0)", self.t(*a)),
+                (_, false) => format!("{}.s{lane:x}", self.t(*a)),
             },
             Op::AssumeMultiple(a, _) => self.t(*a).to_string(),
             other => {
