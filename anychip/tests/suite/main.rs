@@ -10,6 +10,7 @@ mod conv;
 mod devices;
 mod elementwise;
 mod every_function;
+mod every_kernel;
 mod explain;
 mod files;
 mod functions;

@@ -197,7 +197,8 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
         identity,
         class,
         units: ask.number(CL_DEVICE_MAX_COMPUTE_UNITS).unwrap_or(1) as u32,
-        vector: ask.number(CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT).unwrap_or(1).clamp(1, 16) as u32,
+        vector: asked_vector().or_else(|| ask.number(CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT)).unwrap_or(1).clamp(1, 16)
+            as u32,
         memory: MemoryInfo { total, max_alloc, unified, kinds: vec![Memory::Device, Memory::Upload, Memory::Readback] },
         types,
         features,
@@ -239,6 +240,12 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
         options += " -cl-opt-disable";
     }
     Ok(Probed { info, dialect, options })
+}
+
+/// `ANYCHIP_OPENCL_VECTOR=<lanes>`: instead of the vector width that the driver prefers. Chooses the kernels for devices whose lanes run
+/// one after another, or those for the others, on any driver.
+fn asked_vector() -> Option<u64> {
+    std::env::var("ANYCHIP_OPENCL_VECTOR").ok()?.trim().parse().ok()
 }
 
 /// What ties the chip to other backends: its PCI address, its UUID, else its platform and name.

@@ -82,7 +82,7 @@ struct Opened {
     number: u64,
 }
 
-/// Which layers a device gets besides the memory pool.
+/// Which layers a device gets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layers {
     /// The program cache's folder; `None`: no cache.
@@ -91,15 +91,19 @@ pub struct Layers {
     pub trace: Option<PathBuf>,
     /// Both sides are held to the contract.
     pub validate: bool,
+    /// No freed buffer is used again.
+    pub quarantine: bool,
 }
 
 impl Layers {
-    /// What the environment says: `ANYCHIP_CACHE=off`, `ANYCHIP_CACHE_DIR`, `ANYCHIP_TRACE=<file>`, `ANYCHIP_VALIDATE=1`.
+    /// What the environment says: `ANYCHIP_CACHE=off`, `ANYCHIP_CACHE_DIR`, `ANYCHIP_TRACE=<file>`, `ANYCHIP_VALIDATE=1`,
+    /// `ANYCHIP_POOL=quarantine`.
     pub fn from_env() -> Layers {
         Layers {
             cache: layer::default_folder(),
             trace: std::env::var_os("ANYCHIP_TRACE").filter(|f| !f.is_empty()).map(PathBuf::from),
             validate: std::env::var("ANYCHIP_VALIDATE").is_ok_and(|v| !v.is_empty() && v != "0"),
+            quarantine: std::env::var("ANYCHIP_POOL").is_ok_and(|v| v.trim() == "quarantine"),
         }
     }
 }
@@ -119,7 +123,7 @@ impl Device {
     /// Takes a backend's device and puts these layers on.
     pub fn with_layers(raw: Arc<dyn RawDevice>, layers: &Layers) -> Device {
         let raw: Arc<dyn RawDevice> = if raw.info().serialised { Arc::new(Serial::new(raw)) } else { raw };
-        let pool = Arc::new(Pool::new(raw));
+        let pool = Arc::new(if layers.quarantine { Pool::quarantine(raw) } else { Pool::new(raw) });
         let mut raw: Arc<dyn RawDevice> = pool.clone();
         if let Some(folder) = &layers.cache {
             // Without a usable folder every start compiles afresh; nothing else changes.

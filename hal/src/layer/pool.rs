@@ -36,7 +36,10 @@ const LARGE_STEP: u64 = 2 << 20;
 pub struct Pool {
     inner: Arc<dyn RawDevice>,
     state: Mutex<State>,
+    /// Bytes that may lie in freed buffers.
     keep: u64,
+    /// Freed buffers are not lent again, and none is larger than asked for.
+    quarantine: bool,
 }
 
 #[derive(Default)]
@@ -50,7 +53,13 @@ impl Pool {
     /// Wraps a device. A quarter of its memory (at least 64 MiB) may lie in freed buffers.
     pub fn new(inner: Arc<dyn RawDevice>) -> Pool {
         let keep = (inner.info().memory.total / 4).max(64 << 20);
-        Pool { inner, state: Mutex::default(), keep }
+        Pool { inner, state: Mutex::default(), keep, quarantine: false }
+    }
+
+    /// Wraps a device; no freed buffer is lent again as long as there is memory. A checker of memory then sees who reads what
+    /// nobody wrote, and who uses what was freed.
+    pub fn quarantine(inner: Arc<dyn RawDevice>) -> Pool {
+        Pool { inner, state: Mutex::default(), keep: u64::MAX, quarantine: true }
     }
 
     /// What the pool holds now.
@@ -60,6 +69,9 @@ impl Pool {
 
     /// Four classes per doubling up to 8 MiB (at most a quarter is wasted), multiples of 2 MiB above.
     fn class(&self, bytes: u64) -> u64 {
+        if self.quarantine {
+            return bytes;
+        }
         let max = self.inner.info().memory.max_alloc;
         let class = if bytes <= MIN_CLASS {
             MIN_CLASS
@@ -107,7 +119,9 @@ impl RawDevice for Pool {
             });
         }
         let class = self.class(bytes);
-        if let Some(buffer) = self.take(memory, class) {
+        if !self.quarantine
+            && let Some(buffer) = self.take(memory, class)
+        {
             return Ok(buffer);
         }
         let fresh = match self.inner.alloc(class, memory) {
@@ -136,7 +150,7 @@ impl RawDevice for Pool {
                 None => false,
                 Some((memory, class)) => {
                     s.used.in_use -= class;
-                    let keep = s.used.cached + class <= self.keep;
+                    let keep = s.used.cached.saturating_add(class) <= self.keep;
                     if keep {
                         s.used.cached += class;
                         s.free.entry((memory, class)).or_default().push(buffer);
