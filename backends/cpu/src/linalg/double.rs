@@ -1,10 +1,11 @@
-//! f64 products, by the `gemm` crate: no chip but the CPU is asked for them, and nobody waits for them in inference, so
-//! they have no packed form and no epilogue. Cut in stretches of rows for threads; `gemm` itself runs on one.
+//! f64 products, by the `gemm-f64` crate: no chip but the CPU is asked for them, and nobody waits for them in inference, so
+//! they have no packed form and no epilogue. Cut in stretches of rows for threads; the crate itself runs on one.
 
 use super::pack::Shared;
 use super::view::{LinalgError, Matrices, MatricesMut};
 use crate::team::Team;
-use gemm::Parallelism;
+use gemm_common::Parallelism;
+use gemm_f64::gemm::f64::get_gemm_fn;
 
 /// Rows of a task. Fixed, so that the bits do not depend on the number of threads.
 const ROWS: usize = 128;
@@ -40,22 +41,22 @@ pub fn matmul_f64(
         let at = [index / inner, index % inner, 0, 0];
         let ([_, _, ars, acs], [_, _, brs, bcs]) = (a.strides(), b.strides());
         // SAFETY: the views are in bounds and the output does not overlap itself, by their construction; strides of a
-        // slice's elements fit isize.
+        // slice's elements fit isize. Cᵀ = Bᵀ·Aᵀ: it takes columns that lie side by side.
         unsafe {
-            gemm::gemm(
-                ROWS.min(m - row),
+            get_gemm_fn()(
                 n,
+                ROWS.min(m - row),
                 k,
                 to.get().wrapping_add(at[0] * so + at[1] * si + row * ldc),
-                1,
                 ldc as isize,
+                1,
                 false,
-                a.at([at[0], at[1], row, 0]),
-                acs as isize,
-                ars as isize,
                 b.at(at),
-                bcs as isize,
                 brs as isize,
+                bcs as isize,
+                a.at([at[0], at[1], row, 0]),
+                ars as isize,
+                acs as isize,
                 0.0,
                 1.0,
                 false,

@@ -1,7 +1,7 @@
 //! Matrix multiplication, convolution, attention, rows and sums for the CPU: strided views, packing, a micro-kernel per vector width.
 //!
 //! Front door: [`Matrices`] and [`MatricesMut`] describe operands, [`matmul`] and [`matmul_packed`] multiply them with an
-//! epilogue on finished blocks, [`matmul_f64`] is the `gemm` crate's; [`convolve`] reads windows where they lie; [`attention`] never holds all scores. It may assume slices of plain numbers and the thread's current [`Team`](crate::Team); it must not know tensors, devices
+//! epilogue on finished blocks, [`matmul_f64`] is the `gemm-f64` crate's; [`convolve`] reads windows where they lie; [`attention`] never holds all scores. It may assume slices of plain numbers and the thread's current [`Team`](crate::Team); it must not know tensors, devices
 //! or the kernel language.
 
 mod attention;
