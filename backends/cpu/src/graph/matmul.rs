@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     linalg::{Element, LinalgError, Matrices, MatricesMut, PackedB, Tile, matmul_at, matmul_packed},
-    machine::{StreamFn, stream},
+    machine::{STREAM, StreamFn, stream},
     memory::Slice,
     vmath::{
         Level,
@@ -159,9 +159,6 @@ pub(super) struct Target {
     copy: StreamFn,
 }
 
-/// Bytes of an output from which on rows go past the caches, as the machine's stores do.
-const STREAM: usize = 16 << 20;
-
 /// A copy through the caches.
 ///
 /// # Safety
@@ -196,7 +193,7 @@ impl Target {
     /// The same; results that the caches would not hold anyway go past them. Who stores ends its part with a
     /// [`fence`](crate::machine::fence).
     pub fn streaming(mut self, out: &Slice) -> Target {
-        if out.bytes >= STREAM {
+        if out.bytes as u64 >= STREAM {
             self.copy = stream(self.level);
         }
         self

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Team,
     linalg::{RowKernel, RowOp, Tile, scratch},
-    machine::{fence, prefetch},
+    machine::{AHEAD, fence, prefetch},
     memory::Slice,
     vmath::Level,
 };
@@ -22,8 +22,6 @@ use anychip_hal::{
 
 /// Elements that a thread takes at a time: some 5 µs of work.
 const TASK: usize = 1 << 14;
-/// Bytes of the next row that are asked for; the processor fetches the rest itself, as it does for the machine's loads.
-const AHEAD: usize = 1 << 10;
 
 pub(super) struct Rows {
     level: Level,

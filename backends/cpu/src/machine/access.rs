@@ -53,12 +53,12 @@ const RUN: usize = 8;
 const LARGE: u64 = 4 << 20;
 /// Bytes of a buffer from which on what is written goes past the caches: it would drive out what is read, and be gone itself
 /// before it is read.
-const STREAM: u64 = 16 << 20;
+pub(crate) const STREAM: u64 = 16 << 20;
 /// Bytes of the next block that are asked for. The processor fetches the rest itself; asking for a whole page keeps it from
 /// that (64 MiB by pages on one core: 5.5 ms without, 3.9 ms with the first 1 KiB, 6.5 ms with all of it).
-const AHEAD: usize = 1 << 10;
+pub(crate) const AHEAD: usize = 1 << 10;
 /// Bytes between what a load reads in one block and in the next, at most: farther apart is no pattern.
-const NEXT: usize = 1 << 20;
+pub(super) const NEXT: usize = 1 << 20;
 
 impl Machine<'_> {
     // In the caller and by reference: its fields are read back as they were written, one by one.

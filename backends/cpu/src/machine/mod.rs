@@ -23,6 +23,7 @@ mod program;
 mod slots;
 mod uses;
 
+pub(crate) use access::{AHEAD, STREAM};
 pub(crate) use compile::compile;
 pub(crate) use launch::{Bound, Launch, run};
 pub(crate) use ops::{StreamFn, fence, prefetch, stream};

@@ -5,6 +5,7 @@
 //! by piece between pieces of the function, as a core has only some dozen requests under way.
 
 use super::{
+    access::{AHEAD, NEXT},
     exec::Machine,
     ops::{UnaryFn, prefetch},
 };
@@ -12,11 +13,8 @@ use anychip_hal::ir::UnaryOp;
 
 /// Lanes of a piece.
 const PIECE: usize = 128;
-/// Bytes that the load itself has asked for, and bytes of one lane at most.
-const ASKED: usize = 1 << 10;
+/// Bytes of one lane at most.
 const LANE: usize = 4;
-/// Bytes between what a load reads in one block and in the next, at most: farther apart is no pattern.
-const NEXT: usize = 1 << 20;
 
 /// More than some ten instructions an element.
 fn is_long(op: UnaryOp) -> bool {
@@ -55,7 +53,7 @@ impl Machine<'_> {
                 // This piece's share of what the load will read, where it reads that without gaps.
                 let all = step.min(n * LANE);
                 let (from, to) = (all * at / n, all * (at + lanes) / n);
-                let from = from.max(ASKED).next_multiple_of(64);
+                let from = from.max(AHEAD).next_multiple_of(64);
                 prefetch(now.wrapping_add(step + from) as *const u8, to.saturating_sub(from));
             }
             // SAFETY: a part of what is promised.
