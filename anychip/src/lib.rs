@@ -66,3 +66,8 @@ pub use anychip_hal as hal;
 pub use anychip_kernels::{schedule, tune};
 /// 16-bit floats on the host.
 pub use half::{bf16, f16};
+
+/// The programs of the README are compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
