@@ -236,7 +236,8 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
     let vectors = s.packed
         && side_by_side
         && matches!(work, DType::F32)
-        && vector_width(&mm.body, &[mm.epilogue], batch_axes + 1, s.width) > 1;
+        && s.width > 1
+        && vector_width(&mm.body, &[mm.epilogue], batch_axes + 1, s.width) == s.width;
     let done = Done {
         emit,
         epilogue: mm.epilogue,

@@ -56,8 +56,8 @@ const WIDE: u32 = 256;
 impl Lanes {
     /// What suits a device.
     pub fn of(info: &DeviceInfo) -> Lanes {
-        // Vectors of 16, which products gain by, have not been tried on every function that a walk may hold.
         let vector = match info.vector {
+            16.. => 16,
             8.. => 8,
             4.. => 4,
             _ => 1,

@@ -39,9 +39,8 @@ impl Problem {
 /// Lanes that run one after another take a tile of rows; others a row each, with what registers hold.
 pub fn pick(info: &DeviceInfo, p: &Problem) -> Schedule {
     let Lanes { max, vector, .. } = Lanes::of(info);
-    // Vectors are of f32; of 16 where the device prefers them, as in products.
+    // Vectors are of f32.
     let width = match compute_type(p.dtype) {
-        DType::F32 if info.vector >= 16 => 16,
         DType::F32 => vector,
         _ => 1,
     };

@@ -22,7 +22,7 @@ use anychip_hal::{
 /// Elements of a piece: enough to hide what a workgroup costs, few enough for all cores.
 const PIECE: usize = 8192;
 /// Pieces of a row begin at multiples of this: of every round.
-const ROUND: usize = 8 * VECTORS as usize;
+const ROUND: usize = 16 * VECTORS as usize;
 
 /// How an extent is walked: by vectors, several to a round where the extent allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,13 +164,42 @@ pub fn map(mut body: Body, root: Id, dims: &[usize], out: Map, dtype: DType, vec
 /// Lanes of the vectors in which expressions are computed along an axis and stored: 1 where the result does not lie side by side.
 fn width(body: &Body, roots: &[Id], out: &Map, axis: usize, extent: usize, dtype: DType, vector: u8) -> u8 {
     let stores = matches!(compute_type(dtype), DType::F32 | DType::I32 | DType::U32 | DType::Bool);
-    match stores && out.strides[axis] == 1 && extent >= vector as usize {
-        true => vector_width(body, roots, axis, vector),
+    match stores && out.strides[axis] == 1 {
+        true => vector_width(body, roots, axis, fitting(extent, vector)),
         false => 1,
     }
+}
+
+/// Lanes of a vector for an extent, where a device prefers `vector`: half of 16 where the extent is short and those leave less over,
+/// 1 where it is shorter than a vector. What is left over is walked one by one.
+fn fitting(extent: usize, vector: u8) -> u8 {
+    let (whole, half) = (vector as usize, vector as usize / 2);
+    let short = vector >= 16 && !extent.is_multiple_of(whole) && extent < 16 * whole;
+    if short && extent >= half && (extent < 2 * whole || extent.is_multiple_of(half)) {
+        return vector / 2;
+    }
+    if extent >= whole { vector } else { 1 }
 }
 
 /// A value as a vector.
 pub(super) fn widen(b: &mut Builder, v: Value, width: u8) -> Value {
     if width > 1 && b.ty(v).lanes() == 1 { b.splat(v, width) } else { v }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_fit_the_extent() {
+        let widths = |vector: u8| [3, 7, 8, 9, 15, 16, 24, 31, 33, 40, 1000, 1023, 1024].map(|n| fitting(n, vector));
+        assert_eq!(widths(16), [1, 1, 8, 8, 8, 16, 8, 8, 16, 8, 16, 16, 16]);
+        assert_eq!(widths(8), [1, 1, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8]);
+        assert_eq!(widths(4), [1, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]);
+        assert_eq!(widths(1), [1; 13]);
+        // Pieces of a row begin where a round does, whatever the vector.
+        for width in [4, 8, 16] {
+            assert_eq!(ROUND % (width * VECTORS as usize), 0);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Reductions by one lane: across, it walks the reduced axes of its results by vectors; along, a vector of results walks them.
 
-use super::{PIECE, Piece, Stride, rows::join, width};
+use super::{PIECE, Piece, Stride, fitting, rows::join, width};
 use crate::library::{
     Made, Map,
     body::merge,
@@ -47,7 +47,7 @@ pub fn across(mut r: Reduce, vector: u8) -> Result<Option<Made>> {
         return Ok(None);
     }
     let work = compute_type(r.dtype);
-    let lanes = if cols >= vector as usize { vector_width(&r.body, &[r.prologue], last, vector) } else { 1 };
+    let lanes = vector_width(&r.body, &[r.prologue], last, fitting(cols, vector));
     let streams = if r.parts > 1 && lanes > 1 { STREAMS } else { 1 };
     let mut stride = Stride::of(cols, lanes);
     if streams > 1 {
