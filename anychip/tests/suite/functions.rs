@@ -385,3 +385,20 @@ fn compositions_are_one_kernel() {
         assert_eq!(plan.matches(" map ").count(), 1, "{name}:\n{plan}");
     }
 }
+
+/// Drivers have other code for vectors, which products compute their epilogues with: a large operand must not spoil its neighbours.
+#[test]
+fn functions_behind_a_product() {
+    let x: Vec<f32> = sweep().into_iter().filter(|x| x.is_finite() && x.abs() < 1e30).take(64 * 64).collect();
+    on_every_device(|d| {
+        let (x, one) = (Tensor::from_slice(&x, (64, 64), d).unwrap(), Tensor::eye(64, DType::F32, d).unwrap());
+        one.realize().unwrap();
+        for (name, f) in [("sin", Tensor::sin as Function), ("cos", Tensor::cos)] {
+            let want: Vec<f64> = f(&x).unwrap().to_vec::<f32>().unwrap().into_iter().map(f64::from).collect();
+            // x·1 + zeros is x. Either is within 4 ULPs, and what a device takes for 0 is below its smallest normal number.
+            let bound = |i: usize, w: f64| ulps(8.0)(i, w) + 2.0 * f64::from(f32::MIN_POSITIVE);
+            let got = f(&x.matmul(&one).unwrap()).unwrap();
+            close(&format!("{name} behind a product on {d}"), &got, &Host::new(&[64, 64], want), bound);
+        }
+    });
+}
