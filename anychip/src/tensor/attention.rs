@@ -11,7 +11,8 @@ impl Tensor {
     /// the same for all three, leading extents broadcast. Keys and values may have fewer heads (the axis before the last two)
     /// than queries when these are a multiple: query head i uses head i / (query heads / key heads). The mask broadcasts to `[…, s, t]`: of the tensors' type it is
     /// added to the scores, as bool it says who takes part. `scale` is 1/√d when not given. `causal`: position i sees
-    /// positions up to i. A row whose every position is masked gives NaN.
+    /// positions up to i. A row whose every position is masked gives NaN; so may a row with a
+    /// value that is not finite at a position that it does not see (0·∞).
     ///
     /// # Errors
     /// `ShapeMismatch`, `DTypeMismatch`.

@@ -1,4 +1,4 @@
-//! Every kernel of the library once, at sizes that an interpreter of OpenCL gets through: `scripts/test --full` runs this under
+//! Every kernel of the library once, at sizes that an interpreter of OpenCL gets through: `scripts/test` runs this under
 //! Oclgrind, which reports races, reads of memory that nobody wrote and indices out of bounds.
 
 use crate::common::{Host, close, numbers, on_every_device, ulps};

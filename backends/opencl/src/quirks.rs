@@ -17,6 +17,8 @@ pub enum Effect {
     TanhBelowOne,
     /// Functions are kept from what no integer holds.
     Unranged,
+    /// `sin`, `cos` and `tan` of vectors of 16 are computed by halves.
+    SineInHalves,
     /// Two threads must not call it at once.
     Serialised,
 }
@@ -73,6 +75,13 @@ pub const QUIRKS: &[Quirk] = &[
         effect: Effect::Unranged,
         why: "exp, tanh, rint and others convert their argument to int; of a NaN, for rint of a large number, that is \
               undefined, and where the compiler knows the argument it drops the store of the result (3.1)",
+    },
+    Quirk {
+        driver: "Portable Computing Language",
+        versions: &[],
+        effect: Effect::SineInHalves,
+        why: "sin, cos and tan of vectors of 16 are wrong in some elements of vectors that hold very different numbers: \
+              sin(1.18e-38) was 7.8e-3 (3.1)",
     },
     Quirk {
         driver: "Oclgrind",

@@ -9,7 +9,7 @@
 //! | `ANYCHIP_CACHE=off` | no program cache on disk |
 //! | `ANYCHIP_CACHE_DIR=<folder>` | it lies there and not in the user's cache folder |
 //! | `ANYCHIP_CACHE_BYTES=<n>` | its bound, 1 GiB otherwise; the oldest entries go first |
-//! | `ANYCHIP_POOL=quarantine` | no freed buffer is used again, and none is larger than asked for: for checkers of memory |
+//! | `ANYCHIP_POOL=quarantine` | no freed buffer is used again, and none is longer than asked for but to the next multiple of 16 bytes: for checkers of memory |
 //! | `ANYCHIP_TRACE=<file>` | a trace for Perfetto or `about:tracing`: every command with its device time |
 //! | `ANYCHIP_VALIDATE=1` | caller and backend are held to the contract, call by call |
 

@@ -146,7 +146,8 @@ pub enum Op {
     },
     /// softmax(q·kᵀ·scale + mask)·v: operands q [b, h, s, d], k [b, g, t, d], v [b, g, t, e] and, when `masked`, an additive
     /// mask broadcast to [b, h, s, t]; the result is [b, h, s, e]. Heads are grouped: h is a multiple of g, and query head i uses
-    /// head i / (h/g) of k and v. A row whose mask is −∞ everywhere gives NaN. 16-bit types keep scores and sums in f32.
+    /// head i / (h/g) of k and v. A row whose mask is −∞ everywhere gives NaN; so may one with a value that is not finite at a
+    /// position that it does not see (0·∞). 16-bit types keep scores and sums in f32.
     Attention {
         /// Multiplied onto the scores.
         scale: f32,

@@ -191,14 +191,7 @@ pub fn vector_width(body: &Body, roots: &[Id], axis: usize, most: u8) -> u8 {
         Expr::Binary(BinaryOp::Pow, ..) if !d.is_float() => false,
         _ => takes(*d),
     });
-    // PoCL's sine, cosine and tangent of vectors of 16 are wrong: one large operand spoils its neighbours.
-    let periodic = |e: &Expr| matches!(e, Expr::Unary(UnaryOp::Sin | UnaryOp::Cos | UnaryOp::Tan, _));
-    let narrow = body.exprs.iter().enumerate().any(|(i, (e, _))| needed[i] && varies[i] && periodic(e));
-    match fits {
-        true if narrow => most.min(8),
-        true => most,
-        false => 1,
-    }
+    if fits { most } else { 1 }
 }
 
 /// Per expression: whether its value changes along an axis.

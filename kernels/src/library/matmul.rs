@@ -302,7 +302,7 @@ impl Done<'_> {
             let width = b.idx(t.s.cols() as u64);
             let line = b.mul(r, width);
             let base = self.out.index(b, self.base, self.axes, &[row]);
-            // As wide as elsewhere: the functions of an epilogue are long.
+            // Functions of an epilogue are long: more than this at a time spills what the tile keeps in registers.
             let lanes = t.s.width.min(8);
             let along = Along { axis: self.axes + 1, width: lanes };
             let step = b.idx(lanes as u64);

@@ -223,7 +223,6 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
     Ok(Made { kernel: m.b.finish()?, scalars: m.scalars, grid: rows as u64 })
 }
 
-/// 1/√(Σ/n + eps).
 /// 1/√(squares/n + eps), of all lanes alike.
 pub(super) fn norm_scale(b: &mut Builder, squares: Value, n: Value, eps: Option<Value>, work: DType) -> Value {
     let mut mean = b.binary(BinaryOp::Div, squares, n);

@@ -1,4 +1,4 @@
-//! Elementwise operations on finished rows of a product while they are in cache: each a loop over a row segment.
+//! Elementwise operations on finished rows of a result while they are in cache: each a loop over a row segment.
 //!
 //! Values are f32; bool is 0 or 1; a conversion to a 16-bit type rounds. Operations that are not here are refused when the graph is
 //! prepared, and the planner runs them as kernels.
@@ -18,6 +18,9 @@ use anychip_hal::{
 };
 use half::{bf16, f16};
 use std::cell::RefCell;
+
+/// Columns of a tile, at most: a register of this length stays in cache, and a thread keeps its registers.
+pub(super) const SEGMENT: usize = 4096;
 
 /// Where an operand is: the product, an input, or an earlier operation's register.
 #[derive(Clone, Copy, Debug)]

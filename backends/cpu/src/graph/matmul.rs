@@ -173,19 +173,19 @@ unsafe impl Sync for Target {}
 
 impl Target {
     pub fn new(level: Level, spec: &TensorSpec, shape: [usize; 4], out: &Slice) -> Result<Target> {
-        let (_, strides) = four(spec).ok_or_else(|| Error::invalid("matmul on cpu: rank"))?;
+        let (_, strides) = four(spec).ok_or_else(|| Error::invalid("graph on cpu: rank"))?;
         let last: usize = shape.iter().zip(strides).map(|(&n, s)| n.saturating_sub(1) * s).sum();
         let needs = (spec.offset + last + 1) * spec.dtype.size();
         if needs > out.bytes || !apart(shape, strides) {
             return Err(Error::invalid(format!(
-                "matmul on cpu: the output of shape {shape:?} with strides {strides:?} takes {needs} bytes of {} and must not \
+                "graph on cpu: the output of shape {shape:?} with strides {strides:?} takes {needs} bytes of {} and must not \
                  overlap itself",
                 out.bytes
             )));
         }
         let at = out.ptr().wrapping_add(spec.offset * spec.dtype.size());
         if !(at as usize).is_multiple_of(spec.dtype.size()) {
-            return Err(Error::invalid("matmul on cpu: the output is not aligned to its elements"));
+            return Err(Error::invalid("graph on cpu: the output is not aligned to its elements"));
         }
         Ok(Target { level, at, dtype: spec.dtype, strides, copy: copied })
     }

@@ -3,7 +3,7 @@
 
 use super::{
     elements,
-    epilogue::{Bound, Epilogue, Input},
+    epilogue::{Bound, Epilogue, Input, SEGMENT},
     four,
     matmul::{Target, apart, float},
     refuse,
@@ -17,7 +17,7 @@ use crate::{
 };
 use anychip_hal::{
     Error, Result,
-    op::{Graph, Op, TensorSpec},
+    op::{Graph, Op, Ref, TensorSpec},
 };
 
 /// Elements that a thread takes at a time: some 5 µs of work.
@@ -45,6 +45,10 @@ impl Rows {
         let Some(operands) = graph.inputs.get(..operands) else {
             return Err(refuse(graph, "an operand is missing"));
         };
+        let read = graph.nodes[0].inputs.iter().enumerate().all(|(i, r)| *r == Ref::Input(i));
+        if !read || graph.nodes[0].inputs.len() != operands.len() {
+            return Err(refuse(graph, "operand, weight and bias are not the first inputs"));
+        }
         let x = &operands[0];
         if operands.iter().chain([out]).any(|s| !float(s.dtype)) {
             return Err(refuse(graph, format!("rows as a whole are for f32, f16 and bf16, this is {}", x.dtype)));
@@ -134,10 +138,13 @@ impl Rows {
                     }
                 };
                 self.kernel.run(from, affine, y);
-                // SAFETY: one row, `y`, which this thread alone touches.
-                let mut tile = unsafe { Tile::new(batch, (row, 0), (1, cols), y.as_mut_ptr(), cols) };
-                epilogue.on_tile(&mut tile);
-                target.store(&mut tile);
+                for (n, y) in y.chunks_mut(SEGMENT).enumerate() {
+                    // SAFETY: a part of one row, which this thread alone touches.
+                    let mut tile =
+                        unsafe { Tile::new(batch, (row, n * SEGMENT), (1, y.len()), y.as_mut_ptr(), y.len()) };
+                    epilogue.on_tile(&mut tile);
+                    target.store(&mut tile);
+                }
             }
         });
     }

@@ -3,7 +3,7 @@
 
 use super::{
     Elements, elements,
-    epilogue::Epilogue,
+    epilogue::{Epilogue, SEGMENT},
     four,
     matmul::{Target, apart, float},
     refuse,
@@ -16,7 +16,7 @@ use crate::{
 };
 use anychip_hal::{
     Error, Result,
-    op::{Graph, TensorSpec},
+    op::{Graph, Ref, TensorSpec},
 };
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -75,6 +75,13 @@ impl Sum {
         if !axes.iter().copied().eq(first..rank) {
             return Err(refuse(graph, "it does not sum along the last axes"));
         }
+        let node = &graph.nodes[0];
+        if node.inputs != [Ref::Input(0)]
+            || node.shape[..first] != x.shape[..first]
+            || node.shape[first..].iter().any(|&n| n != 1)
+        {
+            return Err(refuse(graph, "the sum has another shape than its operand without the summed axes"));
+        }
         let mut reduced = 1;
         for i in (first..rank).rev() {
             if x.shape[i] != 1 && x.strides[i] != reduced as isize {
@@ -109,7 +116,10 @@ impl Sum {
     }
 
     pub fn run(&self, inputs: &[Slice], out: &Slice) -> Result<()> {
-        let mut sums = match elements(&inputs[0], self.x.dtype, self.x.offset)? {
+        if self.results() == 0 {
+            return Ok(());
+        }
+        let sums = match elements(&inputs[0], self.x.dtype, self.x.offset)? {
             Elements::F32(x) => self.sums(x)?,
             Elements::F16(x) => self.sums(x)?,
             Elements::BF16(x) => self.sums(x)?,
@@ -118,22 +128,34 @@ impl Sum {
         let epilogue = self.epilogue.bind(inputs)?;
         let target = Target::new(self.level, &self.out, self.shape, out)?;
         let [_, inner, rows, cols] = self.shape;
-        for (n, matrix) in sums.chunks_mut((rows * cols).max(1)).enumerate() {
-            let batch = [n / inner, n % inner];
-            // SAFETY: `matrix` has that many rows and is this thread's alone.
-            let mut tile = unsafe { Tile::new(batch, (0, 0), (rows, cols), matrix.as_mut_ptr(), cols) };
-            epilogue.on_tile(&mut tile);
-            target.store(&mut tile);
-        }
+        Team::current().each(sums.len().div_ceil(SEGMENT), |task| {
+            let mut piece = [0.0; SEGMENT];
+            let mut at = task * SEGMENT;
+            let end = (at + SEGMENT).min(sums.len());
+            while at < end {
+                let (line, col) = (at / cols, at % cols);
+                let (matrix, row) = (line / rows, line % rows);
+                // Whole rows of one matrix, or a part of one row.
+                let (lines, n) = match (end - at) / cols {
+                    whole if whole > 0 && col == 0 => (whole.min(rows - row), cols),
+                    _ => (1, (cols - col).min(end - at)),
+                };
+                let y = &mut piece[..lines * n];
+                y.copy_from_slice(&sums[at..at + lines * n]);
+                // SAFETY: `y` has that many rows and is this thread's alone.
+                let mut tile =
+                    unsafe { Tile::new([matrix / inner, matrix % inner], (row, col), (lines, n), y.as_mut_ptr(), n) };
+                epilogue.on_tile(&mut tile);
+                target.store(&mut tile);
+                at += lines * n;
+            }
+        });
         Ok(())
     }
 
     /// All sums, in the order of the results.
     fn sums<T: Element>(&self, x: &[T]) -> Result<Vec<f32>> {
         let results = self.results();
-        if results == 0 {
-            return Ok(vec![]);
-        }
         let last: usize = self.kept.iter().map(|&(n, stride)| (n - 1) * stride).sum();
         if last + self.reduced > x.len() {
             return Err(Error::invalid(format!(

@@ -1,12 +1,11 @@
 //! Matrix multiplication, convolution, attention, rows and sums for the CPU: strided views, packing, a micro-kernel per vector width.
 //!
 //! Front door: [`Matrices`] and [`MatricesMut`] describe operands, [`matmul`] and [`matmul_packed`] multiply them with an
-//! epilogue on finished blocks, [`matmul_f64`] is the `gemm-f64` crate's; [`convolve`] reads windows where they lie; [`attention`] never holds all scores. It may assume slices of plain numbers and the thread's current [`Team`](crate::Team); it must not know tensors, devices
+//! epilogue on finished blocks, [`convolve`] reads windows where they lie; [`attention`] never holds all scores. It may assume slices of plain numbers and the thread's current [`Team`](crate::Team); it must not know tensors, devices
 //! or the kernel language.
 
 mod attention;
 mod conv;
-mod double;
 mod kernel;
 mod matmul;
 mod pack;
@@ -28,7 +27,6 @@ mod tests;
 
 pub use attention::{AttentionOptions, attention, attention_at};
 pub use conv::{ConvShape, PackedFilters, convolve};
-pub use double::matmul_f64;
 pub use matmul::{Epilogue, matmul, matmul_at, matmul_packed};
 pub use pack::PackedB;
 pub(crate) use rows::{RowKernel, RowOp};

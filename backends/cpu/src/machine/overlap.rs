@@ -13,7 +13,7 @@ use anychip_hal::ir::UnaryOp;
 
 /// Lanes of a piece.
 const PIECE: usize = 128;
-/// Bytes of one lane at most.
+/// Bytes of a lane that are asked for: those of most, half of the widest.
 const LANE: usize = 4;
 
 /// More than some ten instructions an element.

@@ -47,6 +47,8 @@ pub struct Dialect {
     /// Functions convert their argument to an integer without a look at its range: what the optimiser knows to be NaN or large makes
     /// them undefined, and the store behind them goes. Print a choice around them.
     pub unranged: bool,
+    /// `sin`, `cos` and `tan` of vectors of 16 are wrong: print them by halves.
+    pub sine_in_halves: bool,
 }
 
 /// What the OpenCL dialect must know of a device.
@@ -66,6 +68,8 @@ pub struct OpenCl {
     pub tanh_below_one: bool,
     /// A defect: functions are undefined for a constant that no integer holds.
     pub unranged: bool,
+    /// A defect: `sin`, `cos` and `tan` of vectors of 16 are wrong.
+    pub sine_in_halves: bool,
 }
 
 impl Dialect {
@@ -131,6 +135,7 @@ impl Dialect {
             atomic64: o.atomic64,
             tanh_below_one: o.tanh_below_one,
             unranged: o.unranged,
+            sine_in_halves: o.sine_in_halves,
         }
     }
 }

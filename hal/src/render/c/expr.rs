@@ -148,7 +148,12 @@ impl Printer<'_> {
 
     /// A function of the driver's, which may be undefined outside a range.
     fn in_range(&mut self, f: &'static str, range: Range, s: Shape, x: &str) -> String {
-        if self.d.unranged { format!("{}({x})", self.helpers.in_range(f, range, s)) } else { format!("{f}({x})") }
+        // Only these three are asked for finite numbers.
+        let halves = self.d.sine_in_halves && s.lanes == 16 && matches!(range, Range::Finite);
+        match self.d.unranged || halves {
+            true => format!("{}({x})", self.helpers.in_range(f, range, s, halves)),
+            false => format!("{f}({x})"),
+        }
     }
 
     fn binary(&mut self, op: BinaryOp, a: Value, b: Value) -> Result<String> {

@@ -236,8 +236,8 @@ impl Helpers {
         })
     }
 
-    /// `f` inside its range; outside what is its limit: NaN, or the argument.
-    pub fn in_range(&mut self, f: &'static str, range: Range, s: Shape) -> String {
+    /// `f` inside its range, by halves of a vector where asked for; outside what is its limit: NaN, or the argument.
+    pub fn in_range(&mut self, f: &'static str, range: Range, s: Shape, halves: bool) -> String {
         let t = s.c();
         self.need(format!("{f}_{}", s.tag()), |name| {
             let whole = match s.d {
@@ -250,7 +250,8 @@ impl Helpers {
                 Range::Finite => ("((x - x) == (x - x))".to_string(), "(x - x)"),
                 Range::Fractions => (format!("(fabs(x) < {})", s.number(2f64.powi(whole))), "x"),
             };
-            let result = s.pick(&inside, &format!("{f}(x)"), outside);
+            let value = if halves { format!("({t})({f}(x.lo), {f}(x.hi))") } else { format!("{f}(x)") };
+            let result = s.pick(&inside, &value, outside);
             format!("static {t} {name}({t} x) {{\n    return {result};\n}}\n")
         })
     }

@@ -11,6 +11,7 @@ fn dialect() -> Dialect {
         f16: false,
         tanh_below_one: false,
         unranged: false,
+        sine_in_halves: false,
     })
 }
 

@@ -60,9 +60,10 @@ impl Planner<'_> {
             return self.offered(&whole, d, bindings, about.schedule(chosen.to_string(), origin, WHOLE));
         }
         let info = self.chain[d].info();
-        let choice = match chosen {
-            Schedule::Reduce(c) => c,
-            _ => schedule::reduce::pick(info, &problem),
+        // What was measured of the device's library says nothing of a kernel.
+        let (choice, origin) = match chosen {
+            Schedule::Reduce(c) => (c, origin),
+            _ => (schedule::reduce::pick(info, &problem), Origin::CostModel),
         };
         chosen = Schedule::Reduce(choice);
         let schedule::reduce::Choice { schedule, parts, lanes } = choice;

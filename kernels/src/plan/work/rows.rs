@@ -88,7 +88,11 @@ impl Planner<'_> {
             }
         }
         let info = self.chain[d].info();
-        let choice = if let Schedule::Rows(c) = chosen { c } else { schedule::rows::pick(info) };
+        // What was measured of the device's library says nothing of a kernel.
+        let (choice, origin) = match chosen {
+            Schedule::Rows(c) => (c, origin),
+            _ => (schedule::rows::pick(info), Origin::CostModel),
+        };
         let max_shared = if choice.keep { info.limits.max_shared } else { 0 };
         let about = about.schedule(Schedule::Rows(choice).to_string(), origin, "a workgroup per row");
         let schedule = rows::Schedule { lanes: choice.lanes, max_shared };
