@@ -5,26 +5,31 @@ mod common;
 use anychip_cpu::{CpuDriver, vmath::Level};
 use anychip_hal::{
     Command, DType, Driver, Error, Memory, Module, Range, RawBuffer, RawProgram, Submission, Ticket, Work,
-    ir::{Access, Builder, Builtin, Kernel, Place},
+    ir::{Access, BinaryOp, Builder, Builtin, CmpOp, Elem, Kernel, Place, UnaryOp, Value},
 };
 use common::*;
 use std::{sync::Arc, time::Duration};
 
-fn add_kernel() -> Kernel {
-    let mut b = Builder::new("add", [64, 1, 1]);
+/// z = f(x, y) for the first n elements.
+fn kernel_of_two(name: &str, lanes: u32, f: impl FnOnce(&mut Builder, Value, Value) -> Value) -> Kernel {
+    let mut b = Builder::new(name, [lanes, 1, 1]);
     let x = b.buffer("x", DType::F32, Access::Read);
     let y = b.buffer("y", DType::F32, Access::Read);
     let z = b.buffer("z", DType::F32, Access::Write);
     let n = b.scalar("n", DType::U32);
-    let n = b.cast(anychip_hal::ir::Elem::Idx, n);
+    let n = b.cast(Elem::Idx, n);
     let i = b.builtin(Builtin::GlobalId(0));
-    let inside = b.compare(anychip_hal::ir::CmpOp::Lt, i, n);
+    let inside = b.compare(CmpOp::Lt, i, n);
     b.when(inside, |b| {
-        let (a, c) = (b.load(Place::Buffer(x), i), b.load(Place::Buffer(y), i));
-        let s = b.add(a, c);
-        b.store(Place::Buffer(z), i, s);
+        let (x, y) = (b.load(Place::Buffer(x), i), b.load(Place::Buffer(y), i));
+        let value = f(b, x, y);
+        b.store(Place::Buffer(z), i, value);
     });
     b.finish().unwrap()
+}
+
+fn add_kernel() -> Kernel {
+    kernel_of_two("add", 64, |b, x, y| b.add(x, y))
 }
 
 #[test]
@@ -50,21 +55,10 @@ fn vector_add_on_every_width_and_number_of_threads() {
 /// Of large buffers, what the next block reads is asked for while a function is computed, in pieces.
 #[test]
 fn a_function_of_large_operands() {
-    let mut b = Builder::new("exp", [256, 1, 1]);
-    let x = b.buffer("x", DType::F32, Access::Read);
-    let y = b.buffer("y", DType::F32, Access::Read);
-    let z = b.buffer("z", DType::F32, Access::Write);
-    let n = b.scalar("n", DType::U32);
-    let n = b.cast(anychip_hal::ir::Elem::Idx, n);
-    let i = b.builtin(Builtin::GlobalId(0));
-    let inside = b.compare(anychip_hal::ir::CmpOp::Lt, i, n);
-    b.when(inside, |b| {
-        let (a, c) = (b.load(Place::Buffer(x), i), b.load(Place::Buffer(y), i));
-        let product = b.binary(anychip_hal::ir::BinaryOp::Mul, a, c);
-        let e = b.unary(anychip_hal::ir::UnaryOp::Exp, product);
-        b.store(Place::Buffer(z), i, e);
+    let kernel = kernel_of_two("exp", 256, |b, x, y| {
+        let product = b.binary(BinaryOp::Mul, x, y);
+        b.unary(UnaryOp::Exp, product)
     });
-    let kernel = b.finish().unwrap();
     let n = (1 << 21) + 777;
     let x: Vec<f32> = (0..n).map(|i| (i % 1009) as f32 * 0.01).collect();
     let y: Vec<f32> = (0..n).map(|i| (i % 31) as f32 * 0.1 - 1.5).collect();
