@@ -126,9 +126,11 @@ pub struct MemoryInfo {
 /// What may be done with an element type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypeSupport {
-    /// Buffers of it may be read and written.
+    /// Buffers and arrays of the workgroup of it may be read and written. Types of less than 32 bits that may not be are
+    /// packed into words by the legaliser.
     pub storage: bool,
-    /// Values of it may be computed with.
+    /// Values of it may be computed with. Integers of less than 32 bits that may not be are computed in 32 bits, small
+    /// floats in f32; arrays of the workgroup of such integers are 32 bits wide.
     pub arithmetic: bool,
     /// Integer atomics (add, min, max, and, or, xor, exchange, compare-exchange) in buffers and shared memory;
     /// for floats: add.

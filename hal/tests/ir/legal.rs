@@ -45,7 +45,7 @@ fn device(small: TypeSupport) -> DeviceInfo {
     }
 }
 
-fn plain() -> DeviceInfo {
+pub fn plain() -> DeviceInfo {
     device(TypeSupport::default())
 }
 

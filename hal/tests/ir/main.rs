@@ -3,6 +3,7 @@
 
 mod kernels;
 mod legal;
+mod narrow;
 mod reference;
 mod text;
 mod verify;

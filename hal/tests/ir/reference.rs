@@ -22,6 +22,36 @@ type Cells = Vec<AtomicU64>;
 /// Runs a kernel over a linear or three-dimensional grid; `buffers` hold one element's bits each, `scalars` are the
 /// user's. `asked`: workgroups of the linear grid, where it is folded.
 pub fn run(k: &Kernel, groups: [u32; 3], asked: u64, buffers: &mut [Vec<u64>], scalars: &[u64]) {
+    let as_they_are: Vec<DType> = k.buffers().map(|b| b.1).collect();
+    run_as(k, &as_they_are, groups, asked, buffers, scalars);
+}
+
+/// Elements as the kernel's memory holds them: words where its buffer is one of words and `elem` is smaller. The bits beside
+/// the elements, in front and behind, are poisoned.
+fn pack(elem: DType, lies: DType, x: &[u64]) -> Vec<u64> {
+    if elem.size() >= lies.size() {
+        return std::iter::repeat_n(POISON, OFFSET).chain(x.iter().copied()).collect();
+    }
+    let mut bytes = vec![0xad; OFFSET * elem.size()];
+    bytes.extend(x.iter().flat_map(|x| x.to_le_bytes()[..elem.size()].to_vec()));
+    bytes.resize(bytes.len().next_multiple_of(4), 0xad);
+    bytes.chunks(4).map(|w| u64::from(u32::from_le_bytes(w.try_into().expect("4 bytes")))).collect()
+}
+
+fn unpack(name: &str, elem: DType, lies: DType, n: usize, x: &[u64]) -> Vec<u64> {
+    if elem.size() >= lies.size() {
+        assert!(x[..OFFSET].iter().all(|c| *c == POISON), "written before the offset of {name}");
+        return x[OFFSET..].to_vec();
+    }
+    let bytes: Vec<u8> = x.iter().flat_map(|w| (*w as u32).to_le_bytes()).collect();
+    let (front, rest) = bytes.split_at(OFFSET * elem.size());
+    let (own, behind) = rest.split_at(n * elem.size());
+    assert!(front.iter().chain(behind).all(|b| *b == 0xad), "written beside {name}: {bytes:x?}");
+    own.chunks(elem.size()).map(|c| c.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b))).collect()
+}
+
+/// Like [`run`], where buffers of the kernel before had these elements.
+pub fn run_as(k: &Kernel, elems: &[DType], groups: [u32; 3], asked: u64, buffers: &mut [Vec<u64>], scalars: &[u64]) {
     let cells = |n: usize| -> Cells { (0..n).map(|_| AtomicU64::new(POISON)).collect() };
     let mut memory = vec![];
     let mut given = vec![];
@@ -32,11 +62,10 @@ pub fn run(k: &Kernel, groups: [u32; 3], asked: u64, buffers: &mut [Vec<u64>], s
         given.push(0);
         lens.push(0);
         match p.kind {
-            ParamKind::Buffer { .. } => {
+            ParamKind::Buffer { elem, .. } => {
                 let at = memory.len() - 1;
                 lens[at] = buffers[b].len();
-                memory[at] = cells(OFFSET);
-                memory[at].extend(buffers[b].iter().map(|x| AtomicU64::new(*x)));
+                memory[at] = pack(elems[b], elem, &buffers[b]).into_iter().map(AtomicU64::new).collect();
                 b += 1;
             }
             ParamKind::Scalar { role, .. } => {
@@ -84,9 +113,9 @@ pub fn run(k: &Kernel, groups: [u32; 3], asked: u64, buffers: &mut [Vec<u64>], s
     }
     let mut b = 0;
     for (p, m) in k.params.iter().zip(&memory) {
-        if let ParamKind::Buffer { .. } = p.kind {
-            assert!(m[..OFFSET].iter().all(|c| c.load(SeqCst) == POISON), "written before the offset of {}", p.name);
-            buffers[b] = m[OFFSET..].iter().map(|c| c.load(SeqCst)).collect();
+        if let ParamKind::Buffer { elem, .. } = p.kind {
+            let now: Vec<u64> = m.iter().map(|c| c.load(SeqCst)).collect();
+            buffers[b] = unpack(&p.name, elems[b], elem, buffers[b].len(), &now);
             b += 1;
         }
     }
@@ -225,6 +254,11 @@ impl Lane<'_> {
                 self.meet.wait();
             }
             Op::Set(v, to) => self.vars[v.at()] = self.values[to.at()],
+            Op::Atomic { op: op @ (AtomicOp::And | AtomicOp::Or), place, index, value, .. } => {
+                let (cell, x) = (&self.cells(*place)[self.int(*index) as usize], self.values[value.at()][0]);
+                assert!(i.out.is_none(), "the old value is not for these tests");
+                let _ = if *op == AtomicOp::And { cell.fetch_and(x, SeqCst) } else { cell.fetch_or(x, SeqCst) };
+            }
             Op::Store { place, index, value, .. } => {
                 let at = self.int(*index) as usize;
                 for l in 0..self.k.ty(*value).lanes() as usize {
@@ -295,6 +329,17 @@ impl Lane<'_> {
                 (UnaryOp::Neg, Num::F(a)) => Num::F(-a),
                 (UnaryOp::Abs, Num::F(a)) => Num::F(a.abs()),
                 (UnaryOp::Exp, Num::F(a)) => Num::F(a.exp()),
+                (UnaryOp::Abs, Num::I(a)) => Num::I(a.abs()),
+                (UnaryOp::Sign, Num::I(a)) => Num::I(a.signum()),
+                (UnaryOp::CountOnes | UnaryOp::LeadingZeros | UnaryOp::TrailingZeros, Num::I(a)) => {
+                    let width = bits(out, idx);
+                    let low = a as u64 & (u64::MAX >> (64 - width));
+                    Num::I(i128::from(match op {
+                        UnaryOp::CountOnes => low.count_ones(),
+                        UnaryOp::LeadingZeros => low.leading_zeros() - (64 - width),
+                        _ => low.trailing_zeros().min(width),
+                    }))
+                }
                 (op, _) => panic!("{op:?} is not for these tests"),
             },
             Op::Binary(op, a, b) => self.binary(*op, self.num(*a, l), self.num(*b, l), bits(out, idx)),

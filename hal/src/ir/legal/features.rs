@@ -58,7 +58,7 @@ pub(super) fn require(k: &Kernel, info: &DeviceInfo) -> Result<()> {
         }
         _ => {}
     });
-    // Types: small floats are lowered, bool is one byte everywhere; the others must be there.
+    // Types of less than 32 bits are lowered; the others must be there.
     let mut used: BTreeSet<DType> = BTreeSet::new();
     let mut add = |e: Option<Elem>| used.extend(e.and_then(Elem::dtype));
     k.values.iter().for_each(|t| add(t.elem()));
@@ -72,7 +72,7 @@ pub(super) fn require(k: &Kernel, info: &DeviceInfo) -> Result<()> {
     }
     for d in used {
         let s = info.support(d);
-        let lowered = matches!(d, DType::Bool | DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2);
+        let lowered = d.size() < 4;
         let native = s.storage && s.arithmetic;
         if !lowered && !native {
             refuse(Loc::default(), format!("element type {d}"), "the device does not compute with it".into());

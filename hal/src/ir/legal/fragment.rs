@@ -15,6 +15,8 @@ use std::collections::HashMap;
 /// Must this kernel's fragments be lowered? Checked ones always, because their accesses are guarded one by one.
 pub(super) fn must_lower(k: &Kernel, info: &DeviceInfo, checked: bool) -> bool {
     let mut lower = checked || !info.has(Feature::Fragments);
+    // A fragment is loaded from memory as it lies there.
+    lower |= k.values.iter().any(|t| matches!(t, Type::Frag(f) if super::ints::emulated(f.elem, info)));
     visit(&k.body, &mut |i| {
         if let Op::FragMma { a, b, acc } = &i.op {
             let (Type::Frag(f), Some(a), Some(b)) = (k.ty(*acc), operand_elem(k, a), operand_elem(k, b)) else {

@@ -2,7 +2,8 @@
 //!
 //! The order matters. Fragments and asynchronous copies become loads and stores first, so that the float conversions see
 //! them; reductions follow, because they share in the wider values; guards come last, when every access is there, except
-//! that accesses made by a lowering and in range by construction are marked and left alone.
+//! that accesses made by a lowering and in range by construction are marked and left alone. Integers and storage that the
+//! device lacks are rewritten behind the guards, which count elements of the original type.
 //!
 //! Last, what is constant is folded, equal operations are computed once, loops lose what does not change, and dead code
 //! goes: interpreters and weak compilers gain from it.
@@ -22,9 +23,11 @@ mod grid;
 mod group;
 mod guard;
 mod hoist;
+mod ints;
 mod range;
 mod small;
 mod spill;
+mod storage;
 mod sweep;
 
 use super::*;
@@ -72,7 +75,13 @@ pub fn legalize(k: &Kernel, t: &Target<'_>) -> Result<Kernel> {
     narrow_constants(&mut kernel)?;
     let mut e = Emit::new(kernel);
     let fragments = uses.contains(&Feature::Fragments) && fragment::must_lower(k, t.info, t.checked);
-    let copies = uses.contains(&Feature::AsyncCopy) && (t.checked || !t.info.has(Feature::AsyncCopy));
+    let mut copies = uses.contains(&Feature::AsyncCopy) && (t.checked || !t.info.has(Feature::AsyncCopy));
+    // What lies in memory as something else is copied element by element.
+    visit(&k.body, &mut |i| {
+        if let Op::CopyAsync { dst, .. } = i.op {
+            copies |= k.shared[dst.at()].elem.dtype().is_some_and(|d| ints::emulated(d, t.info));
+        }
+    });
     // A lowered fragment of a subgroup is held by the workgroup: subgroups must then be the workgroup everywhere.
     let of_subgroup = k.values.iter().any(|t| matches!(t, Type::Frag(f) if f.scope == Scope::Subgroup));
     if fragments || copies {
@@ -85,6 +94,7 @@ pub fn legalize(k: &Kernel, t: &Target<'_>) -> Result<Kernel> {
     rewrite(&mut e, &mut group::Group::new(t.info, &uses, fragments && of_subgroup))?;
     guard::lower(&mut e, t.checked)?;
     grid::lower(&mut e, t.info.limits.max_groups)?;
+    ints::lower(&mut e, t.info)?;
     rewrite(&mut e, &mut fold::Fold::default())?;
     let mut out = e.k;
     hoist::hoist(&mut out.body, out.values.len());

@@ -77,6 +77,12 @@ pub(super) fn decode(e: &mut Emit, d: DType, code: Value) -> Value {
 
 /// The code of an f32, in [`code_type`].
 pub(super) fn encode(e: &mut Emit, d: DType, x: Value) -> Value {
+    let code = encode_word(e, d, x);
+    e.cast(code_type(d), code)
+}
+
+/// The code of an f32, in the low bits of a u32.
+pub(super) fn encode_word(e: &mut Emit, d: DType, x: Value) -> Value {
     use BinaryOp::*;
     let b = e.bitcast(DType::U32, x);
     let a = e.bin_c(And, b, 0x7fff_ffff);
@@ -88,8 +94,7 @@ pub(super) fn encode(e: &mut Emit, d: DType, x: Value) -> Value {
         let up = e.add(up, odd);
         let rounded = e.bin_c(Shr, up, 16);
         let quiet = e.bin_c(Or, high, 0x40);
-        let code = e.select(is_nan, quiet, rounded);
-        return e.cast(DType::U16, code);
+        return e.select(is_nan, quiet, rounded);
     }
     let f = format(d);
     let s = 23 - f.m;
@@ -133,8 +138,7 @@ pub(super) fn encode(e: &mut Emit, d: DType, x: Value) -> Value {
     let code = e.select(is_nan, nan, code);
     let sign = e.bin_c(Shr, b, (32 - f.width) as u64);
     let sign = e.bin_c(And, sign, 1 << (f.width - 1));
-    let code = e.bin(Or, code, sign);
-    e.cast(code_type(d), code)
+    e.bin(Or, code, sign)
 }
 
 /// The f32 bits of a constant of a small float type.

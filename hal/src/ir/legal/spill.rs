@@ -69,12 +69,15 @@ fn read(e: &mut Emit, buffer: Place, elem: Elem, slot: ScalarSlot) -> Value {
                 0 => low,
                 at => e.bin_c(BinaryOp::Shr, low, at as u64 * 8),
             };
+            if elem == Elem::D(DType::Bool) {
+                let byte = e.bin_c(BinaryOp::And, moved, 0xff);
+                return e.cmp_c(CmpOp::Ne, byte, 0);
+            }
             e.cast(if bytes == 2 { DType::U16 } else { DType::U8 }, moved)
         }
     };
     match elem {
         Elem::Idx => e.cast(Elem::Idx, code),
-        Elem::D(DType::Bool) => e.cmp_c(CmpOp::Ne, code, 0),
         Elem::D(d) => e.bitcast(d, code),
     }
 }
