@@ -4,3 +4,4 @@
 //! legaliser could have decided, and opens with where its target and the language disagree.
 
 pub mod c;
+pub mod spirv;

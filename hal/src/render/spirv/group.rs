@@ -1,0 +1,130 @@
+//! Barriers and subgroup operations.
+
+use super::{Parts, Renderer, Shape, asm::id};
+use crate::{DType, Result, ir::*};
+use rspirv::{
+    dr::Operand,
+    spirv::{Capability, GroupOperation, MemorySemantics as M, Op as S, Scope as Span, Word},
+};
+
+impl Renderer<'_> {
+    pub(super) fn barrier(&mut self, scope: Scope) -> Result<()> {
+        let span = if scope == Scope::Subgroup { Span::Subgroup } else { Span::Workgroup };
+        let span = self.asm.u32(span as u32);
+        let order = self.asm.u32((M::ACQUIRE_RELEASE | M::UNIFORM_MEMORY | M::WORKGROUP_MEMORY).bits());
+        self.asm.effect(S::ControlBarrier, vec![id(span), id(span), id(order)])
+    }
+
+    pub(super) fn subgroup(&mut self, op: SubgroupOp, value: Value, lane: Option<Value>) -> Result<Parts> {
+        if !self.t.subgroup {
+            return Err(self.unsupported("the device has no subgroups: they must be lowered by the legaliser"));
+        }
+        let s = self.shape_of(value)?;
+        let lane = lane.map(|l| self.one(l)).transpose()?;
+        let wide = self.wide(s)?;
+        let mut parts = vec![];
+        for x in self.v(value) {
+            let x = self.convert(s, wide, x, false)?;
+            let y = self.subgroup_part(op, wide, x, lane)?;
+            parts.push(self.convert(wide, s, y, false)?);
+        }
+        Ok(parts)
+    }
+
+    /// The type in which a subgroup works on values: narrow ones need a property of their own.
+    fn wide(&self, s: Shape) -> Result<Shape> {
+        let d = match s.d {
+            d if self.t.subgroup_extended => d,
+            DType::I8 | DType::I16 => DType::I32,
+            DType::U8 | DType::U16 => DType::U32,
+            DType::F16 | DType::BF16 => DType::F32,
+            d @ (DType::I64 | DType::U64) => {
+                return Err(self.unsupported(format!("the device's subgroups do not take {d}")));
+            }
+            d => d,
+        };
+        Ok(Shape { d, ..s })
+    }
+
+    fn subgroup_part(&mut self, op: SubgroupOp, s: Shape, x: Word, lane: Option<Word>) -> Result<Word> {
+        let ty = self.word(s)?;
+        let span = self.asm.u32(Span::Subgroup as u32);
+        let (needs, has) = match op {
+            SubgroupOp::Reduce(_) | SubgroupOp::ScanAdd => {
+                (Capability::GroupNonUniformArithmetic, self.t.subgroup_arithmetic)
+            }
+            SubgroupOp::Shuffle | SubgroupOp::ShuffleXor | SubgroupOp::Broadcast => {
+                (Capability::GroupNonUniformShuffle, self.t.subgroup_shuffle)
+            }
+            SubgroupOp::ShuffleDown | SubgroupOp::ShuffleUp => {
+                (Capability::GroupNonUniformShuffleRelative, self.t.subgroup_shuffle_relative)
+            }
+        };
+        if !has {
+            return Err(self.unsupported(format!("the device's subgroups have no {op:?}")));
+        }
+        self.asm.capability(needs);
+        let shuffle = match op {
+            SubgroupOp::Reduce(r) => return self.reduce(s, ty, span, r, GroupOperation::Reduce, x),
+            SubgroupOp::ScanAdd => return self.reduce(s, ty, span, ReduceOp::Sum, GroupOperation::ExclusiveScan, x),
+            // A broadcast takes constants only before SPIR-V 1.5.
+            SubgroupOp::Shuffle | SubgroupOp::Broadcast => S::GroupNonUniformShuffle,
+            SubgroupOp::ShuffleXor => S::GroupNonUniformShuffleXor,
+            SubgroupOp::ShuffleDown => S::GroupNonUniformShuffleDown,
+            SubgroupOp::ShuffleUp => S::GroupNonUniformShuffleUp,
+        };
+        let Some(lane) = lane else { return Err(self.unsupported(format!("{op:?} without a lane"))) };
+        self.asm.of(shuffle, ty, &[span, x, lane])
+    }
+
+    fn reduce(&mut self, s: Shape, ty: Word, span: Word, op: ReduceOp, how: GroupOperation, x: Word) -> Result<Word> {
+        let kind = match (s.d == DType::Bool, s.d.is_float(), s.d.is_signed()) {
+            (true, ..) => 3,
+            (_, true, _) => 0,
+            (_, _, true) => 1,
+            _ => 2,
+        };
+        // By kind: float, signed, unsigned, bool.
+        let inst = match op {
+            ReduceOp::Sum => [S::GroupNonUniformFAdd, S::GroupNonUniformIAdd, S::GroupNonUniformIAdd, S::Nop],
+            ReduceOp::Prod => [S::GroupNonUniformFMul, S::GroupNonUniformIMul, S::GroupNonUniformIMul, S::Nop],
+            ReduceOp::Min => {
+                [S::GroupNonUniformFMin, S::GroupNonUniformSMin, S::GroupNonUniformUMin, S::GroupNonUniformLogicalAnd]
+            }
+            ReduceOp::Max => {
+                [S::GroupNonUniformFMax, S::GroupNonUniformSMax, S::GroupNonUniformUMax, S::GroupNonUniformLogicalOr]
+            }
+            ReduceOp::And => {
+                [S::Nop, S::GroupNonUniformBitwiseAnd, S::GroupNonUniformBitwiseAnd, S::GroupNonUniformLogicalAnd]
+            }
+            ReduceOp::Or => {
+                [S::Nop, S::GroupNonUniformBitwiseOr, S::GroupNonUniformBitwiseOr, S::GroupNonUniformLogicalOr]
+            }
+            ReduceOp::Xor => {
+                [S::Nop, S::GroupNonUniformBitwiseXor, S::GroupNonUniformBitwiseXor, S::GroupNonUniformLogicalXor]
+            }
+        }[kind];
+        if inst == S::Nop {
+            return Err(self.unsupported(format!("{op:?} of {}", s.d)));
+        }
+        let whole = |r: &mut Self, inst: S, ty: Word, x: Word| {
+            r.asm.op(inst, ty, vec![Operand::IdScope(span), Operand::GroupOperation(how), id(x)])
+        };
+        let y = whole(self, inst, ty, x)?;
+        if !s.d.is_float() || !matches!(op, ReduceOp::Min | ReduceOp::Max) {
+            return Ok(y);
+        }
+        // The instructions drop a NaN: any lane's makes the result one.
+        let code = Shape { d: if s.d == DType::F16 { DType::F32 } else { s.d }, ..s };
+        let nan = self.is_nan(s, x)?;
+        let u32 = Shape { d: DType::U32, ..s };
+        let count = self.bool_code(Shape { d: DType::Bool, ..s }, u32, nan)?;
+        let word = self.word(u32)?;
+        let any = whole(self, S::GroupNonUniformUMax, word, count)?;
+        let (mask, zero) = (self.mask(s), self.number(u32, 0)?);
+        let any = self.asm.of(S::INotEqual, mask, &[any, zero])?;
+        let nan = self.float(code, f64::NAN)?;
+        let nan = self.convert(code, s, nan, false)?;
+        self.asm.of(S::Select, ty, &[any, nan, y])
+    }
+}
