@@ -16,6 +16,8 @@ static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
     registry.add(Arc::new(anychip_cpu::CpuDriver::new()));
     #[cfg(feature = "opencl")]
     registry.add(Arc::new(anychip_opencl::OpenClDriver::new()));
+    #[cfg(feature = "vulkan")]
+    registry.add(Arc::new(anychip_vulkan::VulkanDriver::new()));
     RwLock::new(registry)
 });
 

@@ -18,7 +18,11 @@ static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| {
     for gone in &listing.unavailable {
         println!("SKIPPED: anychip on {}: {}", gone.backend, gone.why);
     }
-    listing.devices.iter().map(|d| Device::open(&d.id).unwrap_or_else(|e| panic!("{}: {e}", d.id))).collect()
+    // ANYCHIP_TEST_BACKENDS=cpu,vulkan: the tests run on those only.
+    let only = std::env::var("ANYCHIP_TEST_BACKENDS").unwrap_or_default();
+    let wanted = |b: &str| only.is_empty() || only.split(',').any(|o| o.trim() == b);
+    let chosen = listing.devices.iter().filter(|d| wanted(&d.backend));
+    chosen.map(|d| Device::open(&d.id).unwrap_or_else(|e| panic!("{}: {e}", d.id))).collect()
 });
 
 /// Every device, opened once for all tests.

@@ -6,14 +6,18 @@ use std::sync::LazyLock;
 static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| {
     let listing = Device::list();
     let required = std::env::var("ANYCHIP_REQUIRE").unwrap_or_default();
-    for name in required.split(',').map(str::trim).filter(|n| ["cpu", "opencl"].contains(n)) {
+    for name in required.split(',').map(str::trim).filter(|n| ["cpu", "opencl", "vulkan", "wgpu"].contains(n)) {
         let here = listing.devices.iter().any(|d| d.backend == name);
         assert!(here, "ANYCHIP_REQUIRE names {name}, which is not here: {:?}", listing.unavailable);
     }
     for gone in &listing.unavailable {
         println!("SKIPPED: anychip on {}: {}", gone.backend, gone.why);
     }
-    listing.devices.iter().map(|d| Device::open(&d.id).unwrap_or_else(|e| panic!("{}: {e}", d.id))).collect()
+    // ANYCHIP_TEST_BACKENDS=cpu,vulkan: the tests run on those only.
+    let only = std::env::var("ANYCHIP_TEST_BACKENDS").unwrap_or_default();
+    let wanted = |b: &str| only.is_empty() || only.split(',').any(|o| o.trim() == b);
+    let chosen = listing.devices.iter().filter(|d| wanted(&d.backend));
+    chosen.map(|d| Device::open(&d.id).unwrap_or_else(|e| panic!("{}: {e}", d.id))).collect()
 });
 
 /// Runs a test on every device; tests share the opened devices, as threads of an application would.

@@ -5,6 +5,5 @@ mod kernels;
 mod legal;
 mod narrow;
 mod reference;
-mod spirv;
 mod text;
 mod verify;

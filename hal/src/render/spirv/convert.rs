@@ -4,7 +4,7 @@ use super::{Renderer, Shape, asm};
 use crate::{DType, Result};
 use rspirv::{
     dr::Operand,
-    spirv::{Capability, Decoration, FPRoundingMode, Op as S, Word},
+    spirv::{Capability, Decoration, FPRoundingMode, GlslStd450Op as GLOp, Op as S, Word},
 };
 
 impl Renderer<'_> {
@@ -35,6 +35,7 @@ impl Renderer<'_> {
             (false, false) => self.asm.of(if from.d.is_signed() { S::SConvert } else { S::UConvert }, ty, &[x]),
             (false, true) => self.asm.of(if from.d.is_signed() { S::ConvertSToF } else { S::ConvertUToF }, ty, &[x]),
             (true, true) => {
+                let x = if from.d == DType::F64 && to.d == DType::F16 { self.odd_single(from, x)? } else { x };
                 let y = self.asm.of(S::FConvert, ty, &[x])?;
                 if stored && to.d == DType::F16 && self.t.storage16 {
                     // Rounding is the driver's choice but for what goes straight to memory.
@@ -46,6 +47,25 @@ impl Renderer<'_> {
             }
             (true, false) => self.saturate(from, to, x),
         }
+    }
+
+    /// A double as f32, so that rounding that to f16 is rounding once: where anything is lost, towards zero with the last
+    /// bit set, which keeps ties apart. Drivers take the way through f32, too, but round to nearest there (llvmpipe).
+    fn odd_single(&mut self, from: Shape, x: Word) -> Result<Word> {
+        let (single, code) = (Shape { d: DType::F32, ..from }, Shape { d: DType::U32, ..from });
+        let (ty, single_ty, code_ty, mask) = (self.word(from)?, self.word(single)?, self.word(code)?, self.mask(from));
+        let near = self.asm.of(S::FConvert, single_ty, &[x])?;
+        let back = self.asm.of(S::FConvert, ty, &[near])?;
+        let bits = self.asm.of(S::Bitcast, code_ty, &[near])?;
+        let one = self.number(code, 1)?;
+        let (size, back_size) = (self.asm.glsl(GLOp::FAbs, ty, &[x])?, self.asm.glsl(GLOp::FAbs, ty, &[back])?);
+        let outward = self.asm.of(S::FOrdGreaterThan, mask, &[back_size, size])?;
+        let less = self.asm.of(S::ISub, code_ty, &[bits, one])?;
+        let cut = self.asm.of(S::Select, code_ty, &[outward, less, bits])?;
+        let odd = self.asm.of(S::BitwiseOr, code_ty, &[cut, one])?;
+        let inexact = self.asm.of(S::FOrdNotEqual, mask, &[back, x])?;
+        let bits = self.asm.of(S::Select, code_ty, &[inexact, odd, bits])?;
+        self.asm.of(S::Bitcast, single_ty, &[bits])
     }
 
     /// Float to integer: towards zero, saturating, NaN gives 0.

@@ -131,6 +131,14 @@ pub fn render(kernel: &Kernel, target: &Target) -> Result<Rendered> {
     Ok(Rendered { words, entry: ENTRY.into(), push_bytes })
 }
 
+/// A module as text, for messages; for words that are no module, why.
+pub fn disassemble(words: &[u32]) -> String {
+    match rspirv::dr::load_words(words) {
+        Ok(module) => rspirv::binary::Disassemble::disassemble(&module),
+        Err(why) => format!("{} words that are no module: {why}", words.len()),
+    }
+}
+
 /// A value as it is held: vectors of at most 4 lanes, all of one length.
 type Parts = Vec<Word>;
 
@@ -176,10 +184,7 @@ impl<'a> Renderer<'a> {
         let mut only_stored = vec![true; k.values.len()];
         visit(&k.body, &mut |i| {
             let buffer_value = match &i.op {
-                // What is taken apart first is not what is stored.
-                Op::Store { place: Place::Buffer(_), value, aligned, .. } if *aligned || k.ty(*value).lanes() == 1 => {
-                    Some(*value)
-                }
+                Op::Store { place: Place::Buffer(_), value, .. } => Some(*value),
                 _ => None,
             };
             i.op.operands(&mut |v| only_stored[v.at()] &= buffer_value == Some(v));
