@@ -5,5 +5,6 @@ mod kernels;
 mod legal;
 mod narrow;
 mod reference;
+mod spirv;
 mod text;
 mod verify;

@@ -184,7 +184,10 @@ impl<'a> Renderer<'a> {
         let mut only_stored = vec![true; k.values.len()];
         visit(&k.body, &mut |i| {
             let buffer_value = match &i.op {
-                Op::Store { place: Place::Buffer(_), value, .. } => Some(*value),
+                // What is taken apart first is not what is stored.
+                Op::Store { place: Place::Buffer(_), value, aligned, .. } if *aligned || k.ty(*value).lanes() == 1 => {
+                    Some(*value)
+                }
                 _ => None,
             };
             i.op.operands(&mut |v| only_stored[v.at()] &= buffer_value == Some(v));
