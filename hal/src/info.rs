@@ -22,6 +22,9 @@ pub struct DeviceInfo {
     /// Lanes of an f32 vector with which the code of one lane of a workgroup is fastest. 1 where the lanes of a workgroup are
     /// themselves lanes of a vector, as on GPUs; more where they run one after another and only vectors in the code use the units.
     pub vector: u32,
+    /// Bytes that one lane should read or write at once where they lie side by side and aligned: 16 on GPUs; 0 where that gains
+    /// nothing.
+    pub vector_bytes: u32,
     /// Memory.
     pub memory: MemoryInfo,
     /// Per element type: what may be done with it.

@@ -71,6 +71,7 @@ pub(crate) fn info(level: Level, threads: usize) -> DeviceInfo {
         units: threads as u32,
         // The machine runs the lanes of a workgroup as vectors.
         vector: 1,
+        vector_bytes: 0,
         memory: MemoryInfo {
             total,
             max_alloc: total,

@@ -199,6 +199,8 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
         units: ask.number(CL_DEVICE_MAX_COMPUTE_UNITS).unwrap_or(1) as u32,
         vector: asked_vector().or_else(|| ask.number(CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT)).unwrap_or(1).clamp(1, 16)
             as u32,
+        // Drivers read vectors that are not aligned as fast.
+        vector_bytes: 0,
         memory: MemoryInfo { total, max_alloc, unified, kinds: vec![Memory::Device, Memory::Upload, Memory::Readback] },
         types,
         features,

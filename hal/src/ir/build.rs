@@ -417,6 +417,12 @@ impl Builder {
         self.effect(Op::Store { place, index, value, aligned: false });
     }
 
+    /// Promises that an index is a multiple of `n`: vectors there may then be aligned.
+    #[track_caller]
+    pub fn assume_multiple(&mut self, index: Value, n: u32) -> Value {
+        self.define(self.ty(index), Op::AssumeMultiple(index, n))
+    }
+
     /// Reads a variable.
     #[track_caller]
     pub fn get(&mut self, v: VarId) -> Value {

@@ -29,6 +29,7 @@ pub fn info() -> DeviceInfo {
         class: DeviceClass::Accelerator,
         units: 1,
         vector: 1,
+        vector_bytes: 0,
         memory: MemoryInfo {
             total: 64 << 20,
             max_alloc: 32 << 20,

@@ -21,6 +21,7 @@ fn device(small: TypeSupport) -> DeviceInfo {
         class: DeviceClass::Software,
         units: 1,
         vector: 1,
+        vector_bytes: 0,
         memory: MemoryInfo { total: 1 << 30, max_alloc: 1 << 30, unified: true, kinds: vec![] },
         types,
         features: Default::default(),

@@ -9,7 +9,7 @@ use super::{
 use anychip_hal::{
     DType,
     device::ScalarArg,
-    ir::{Access, BinaryOp, Builder, CmpOp, Elem, ParamId, Place, Type, UnaryOp as Ir, Value},
+    ir::{Access, BinaryOp, Builder, CmpOp, Elem, ParamId, ParamKind, Place, Type, UnaryOp as Ir, Value},
     op::UnaryOp,
 };
 
@@ -27,12 +27,35 @@ pub struct Maker {
     pub b: Builder,
     /// Scalars, in the order of their declaration.
     pub scalars: Vec<ScalarArg>,
+    /// Neighbours that a lane takes as one aligned vector: strides are promised to be multiples of it where they are, and
+    /// buffers to begin there.
+    pub own: u8,
 }
 
 impl Maker {
     /// Begins a kernel with a linear workgroup.
     pub fn new(name: &str, lanes: u32) -> Maker {
-        Maker { b: Builder::new(name, [lanes, 1, 1]), scalars: vec![] }
+        Maker { b: Builder::new(name, [lanes, 1, 1]), scalars: vec![], own: 1 }
+    }
+
+    /// [`Maker::new`] of a kernel whose lanes take `own` neighbours each.
+    pub fn owning(name: &str, lanes: u32, own: u8) -> Maker {
+        Maker { own, ..Maker::new(name, lanes) }
+    }
+
+    /// A buffer.
+    pub fn buffer(&mut self, name: &str, elem: DType, access: Access) -> ParamId {
+        let align = u32::from(self.own.max(1));
+        self.b.param(name, ParamKind::Buffer { elem, access, align })
+    }
+
+    /// A stride or an offset: promised to be the multiple that it is, as far as that matters.
+    pub fn stride(&mut self, name: &str, n: usize) -> Value {
+        let v = self.extent(name, n);
+        match (1u32 << n.trailing_zeros().min(31)).min(u32::from(self.own.max(1))) {
+            1 => v,
+            n => self.b.assume_multiple(v, n),
+        }
     }
 
     /// An extent or stride: a scalar of the launch.
@@ -91,7 +114,7 @@ pub struct MapArgs {
 impl MapArgs {
     /// Declares the scalars of a map.
     pub fn declare(m: &mut Maker, name: &str, map: &Map) -> MapArgs {
-        let offset = (map.offset != 0).then(|| m.extent(&format!("{name}_at"), map.offset as usize));
+        let offset = (map.offset != 0).then(|| m.stride(&format!("{name}_at"), map.offset as usize));
         let strides = map
             .strides
             .iter()
@@ -99,8 +122,8 @@ impl MapArgs {
             .map(|(axis, &s)| match s {
                 0 => Stride::Zero,
                 1 => Stride::One,
-                s if s > 0 => Stride::Up(m.extent(&format!("{name}_s{axis}"), s as usize)),
-                s => Stride::Down(m.extent(&format!("{name}_s{axis}"), s.unsigned_abs())),
+                s if s > 0 => Stride::Up(m.stride(&format!("{name}_s{axis}"), s as usize)),
+                s => Stride::Down(m.stride(&format!("{name}_s{axis}"), s.unsigned_abs())),
             })
             .collect();
         MapArgs { offset, strides }
@@ -222,7 +245,7 @@ pub struct Emit<'a> {
 impl<'a> Emit<'a> {
     /// Declares the buffers and scalars of a body.
     pub fn declare(m: &mut Maker, body: &'a Body) -> Emit<'a> {
-        let slots = (0..body.slots.len()).map(|i| m.b.buffer(&format!("in{i}"), body.slots[i], Access::Read)).collect();
+        let slots = (0..body.slots.len()).map(|i| m.buffer(&format!("in{i}"), body.slots[i], Access::Read)).collect();
         let maps: Vec<_> =
             body.maps.iter().enumerate().map(|(i, map)| MapArgs::declare(m, &format!("m{i}"), map)).collect();
         let gathers = body
@@ -232,7 +255,7 @@ impl<'a> Emit<'a> {
             .map(|(i, (e, _))| match *e {
                 Expr::Gather { rows, row_stride, .. } => {
                     let rows = m.extent(&format!("rows{i}"), rows);
-                    Some((rows, m.extent(&format!("row{i}"), row_stride.unsigned_abs())))
+                    Some((rows, m.stride(&format!("row{i}"), row_stride.unsigned_abs())))
                 }
                 _ => None,
             })

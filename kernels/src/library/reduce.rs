@@ -7,8 +7,8 @@
 use super::{
     Body, Lanes, Made, Map,
     body::{Id, merge},
-    emit::{Emit, Maker, MapArgs, compute_type},
-    walk,
+    emit::{Along, Emit, Maker, MapArgs, compute_type, vector_width},
+    walk::{self, join, widen},
 };
 use anychip_hal::{
     DType, Result,
@@ -113,11 +113,22 @@ pub fn reduce(mut r: Reduce, schedule: Schedule, lanes: Lanes) -> Result<Made> {
     let results: usize = dims[..kept].iter().product();
     let reduced: usize = dims[kept..].iter().product();
     let work = compute_type(r.dtype);
+    let last = dims.len().saturating_sub(1);
+    let piece = reduced.div_ceil(r.parts.max(1));
+    // Neighbours along the reduced axis, where no part ends within them.
+    let own = match schedule {
+        Schedule::Across if dims.len() == kept + 1 && lanes.own > 1 && reduced.is_multiple_of(lanes.own as usize) => {
+            vector_width(&r.body, &[r.prologue], last, lanes.own)
+        }
+        _ => 1,
+    };
+    let piece = piece.next_multiple_of(own as usize);
+    let lanes = Lanes { own, ..lanes };
     let lanes = match schedule {
         Schedule::Across => lanes.along(reduced.div_ceil(r.parts.max(1))),
         Schedule::Along => lanes.flat(results),
     };
-    let mut m = Maker::new("reduce", lanes);
+    let mut m = Maker::owning("reduce", lanes, own);
     let mut emit = Emit::declare(&mut m, &r.body);
     let out_args = MapArgs::declare(&mut m, "out", &out);
     let kept_extents: Vec<_> = dims[..kept].iter().enumerate().map(|(i, &n)| m.extent(&format!("n{i}"), n)).collect();
@@ -128,33 +139,37 @@ pub fn reduce(mut r: Reduce, schedule: Schedule, lanes: Lanes) -> Result<Made> {
     };
     let split = (r.parts > 1).then(|| {
         let parts = m.extent("parts", r.parts);
-        (parts, m.extent("piece", reduced.div_ceil(r.parts)))
+        (parts, m.stride("piece", piece))
     });
     let count = match schedule {
         Schedule::Across => None,
         Schedule::Along => Some(m.extent("results", results)),
     };
-    let out_buf = m.b.buffer("out", r.out_dtype, Access::Write);
+    let out_buf = m.buffer("out", r.out_dtype, Access::Write);
     let b = &mut m.b;
     let group = b.builtin(Builtin::GroupId(0));
     let lane = b.builtin(Builtin::LocalId(0));
     let lane = b.cast(Elem::Idx, lane);
     let width = b.idx(lanes as u64);
     let start = b.bits(anychip_hal::ir::Type::scalar(work), neutral(r.op, work));
-    let acc = b.var("acc", start);
+    let wide = widen(b, start, own);
+    let acc = b.var("acc", wide);
+    let each = b.idx(u64::from(own));
+    let mine = b.mul(lane, each);
+    let stride = b.mul(width, each);
     let zero = b.idx(0);
     let one = b.idx(1);
 
     // Which result, and which part of the reduced axes.
     let (result, first, end, step) = match (schedule, split) {
-        (Schedule::Across, None) => (group, lane, total, width),
+        (Schedule::Across, None) => (group, mine, total, stride),
         (Schedule::Across, Some((parts, piece))) => {
             let part = b.binary(BinaryOp::Rem, group, parts);
             let begin = b.mul(part, piece);
-            let first = b.add(begin, lane);
+            let first = b.add(begin, mine);
             let end = b.add(begin, piece);
             let end = b.binary(BinaryOp::Min, end, total);
-            (b.binary(BinaryOp::Div, group, parts), first, end, width)
+            (b.binary(BinaryOp::Div, group, parts), first, end, stride)
         }
         (Schedule::Along, _) => {
             let base = b.mul(group, width);
@@ -169,10 +184,12 @@ pub fn reduce(mut r: Reduce, schedule: Schedule, lanes: Lanes) -> Result<Made> {
     emit.fix(b, &coords);
     let i = b.begin_for(first, end, step, anychip_hal::ir::Unroll::Auto);
     let inner = Maker::split_in(b, i, &red_extents);
-    let x = emit.eval(b, r.prologue, &inner, None);
+    let along = (own > 1).then_some(Along { axis: last, width: own });
+    let x = emit.eval_along(b, r.prologue, &inner, None, along);
+    let x = widen(b, x, own);
     combine(b, r.op, acc, x);
     b.end_for();
-    let mut v = b.get(acc);
+    let mut v = join(b, combining(r.op), &[acc], None);
     if schedule == Schedule::Across {
         v = b.group_reduce(r.op, v);
         let leader = b.compare(CmpOp::Eq, lane, zero);

@@ -7,8 +7,9 @@
 use super::{
     Body, Lanes, Made, Map,
     body::{Id, merge},
-    emit::{Emit, Maker, MapArgs, compute_type},
-    walk,
+    emit::{Along, Emit, Maker, MapArgs, compute_type},
+    reduce::combining,
+    walk::{self, join, owned, widen},
 };
 use anychip_hal::{
     DType, Result,
@@ -96,6 +97,9 @@ impl Schedule {
 
 struct Pass<'a> {
     emit: Emit<'a>,
+    /// Neighbours of a lane, along this axis.
+    own: u8,
+    axis: usize,
     kept: Option<SharedId>,
     prologue: Id,
     lane: Value,
@@ -104,13 +108,32 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// An expression at a lane's columns from `c` on.
+    fn eval(&self, b: &mut Builder, id: Id, c: Value, anchor: Option<Value>) -> Value {
+        let along = (self.own > 1).then_some(Along { axis: self.axis, width: self.own });
+        let v = self.emit.eval_along(b, id, &[c], anchor, along);
+        widen(b, v, self.own)
+    }
+
+    /// A variable for each of a lane's neighbours.
+    fn var(&self, b: &mut Builder, name: &str, start: Value) -> VarId {
+        let start = widen(b, start, self.own);
+        b.var(name, start)
+    }
+
+    /// What a variable of all lanes comes to.
+    fn group(&self, b: &mut Builder, op: ReduceOp, var: VarId) -> Value {
+        let v = join(b, combining(op), &[var], None);
+        b.group_reduce(op, v)
+    }
+
     /// Visits this lane's columns of the row with the operand's value there.
     fn each(&self, b: &mut Builder, first: bool, f: impl FnOnce(&mut Builder, Value, Value)) {
         let c = b.begin_for(self.lane, self.cols, self.step, anychip_hal::ir::Unroll::Auto);
         let x = match (self.kept, first) {
-            (Some(row), false) => b.load(Place::Shared(row), c),
+            (Some(row), false) => b.load_vec(Place::Shared(row), c, self.own),
             (kept, _) => {
-                let x = self.emit.eval(b, self.prologue, &[c], None);
+                let x = self.eval(b, self.prologue, c, None);
                 if let Some(row) = kept {
                     b.store(Place::Shared(row), c, x);
                 }
@@ -135,11 +158,6 @@ fn sum_into(b: &mut Builder, var: VarId, x: Value) {
     b.set(var, s);
 }
 
-fn group(b: &mut Builder, op: ReduceOp, var: VarId) -> Value {
-    let v = b.get(var);
-    b.group_reduce(op, v)
-}
-
 /// Makes the kernel. Bindings: slots, output.
 pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
     if s.lanes.vector > 1 {
@@ -154,15 +172,20 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
     let cols = if dims.len() > outer { dims[outer] } else { 1 };
     let rows: usize = dims[..outer].iter().product();
     let work = compute_type(r.dtype);
-    let lanes = s.lanes.along(cols);
+    let roots: Vec<Id> = r.affine.iter().copied().chain([r.prologue, r.epilogue]).collect();
+    let own = match work {
+        DType::F32 if dims.len() > outer => owned(&r.body, &roots, &out, outer, cols, r.out_dtype, s.lanes.own),
+        _ => 1,
+    };
+    let lanes = Lanes { own, ..s.lanes }.along(cols);
     let kept_len = s.kept(cols, work);
-    let mut m = Maker::new(r.row.name(), lanes);
+    let mut m = Maker::owning(r.row.name(), lanes, own);
     let mut emit = Emit::declare(&mut m, &r.body);
     let out_args = MapArgs::declare(&mut m, "out", &out);
     let extents: Vec<_> = dims[..outer].iter().enumerate().map(|(i, &n)| m.extent(&format!("n{i}"), n)).collect();
     let cols_v = m.extent("cols", cols);
     let eps = r.row.eps(&mut m, work);
-    let out_buf = m.b.buffer("out", r.out_dtype, Access::Write);
+    let out_buf = m.buffer("out", r.out_dtype, Access::Write);
     let kept = kept_len.map(|k| m.b.shared("row", work, k as u32));
 
     let b = &mut m.b;
@@ -172,49 +195,54 @@ pub fn rows(mut r: Rows, s: Schedule) -> Result<Made> {
     let base = out_args.index(b, out_args.origin(), 0, &coords);
     let lane = b.builtin(Builtin::LocalId(0));
     let lane = b.cast(Elem::Idx, lane);
-    let step = b.idx(lanes as u64);
-    let pass = Pass { emit, kept, prologue: r.prologue, lane, cols: cols_v, step };
+    let each = b.idx(u64::from(own));
+    let lane = b.mul(lane, each);
+    let step = b.idx(u64::from(lanes) * u64::from(own));
+    let pass = Pass { emit, own, axis: outer, kept, prologue: r.prologue, lane, cols: cols_v, step };
     let finish = Finish { epilogue: r.epilogue, out_args: &out_args, base, out_buf, out_dtype: r.out_dtype, outer };
     let zero = b.number(work, 0.0);
     match r.row {
         Row::Softmax => softmax(b, &pass, &finish, zero, work),
         Row::LayerNorm { .. } => {
             let n = b.cast(work, cols_v);
-            let sum = b.var("sum", zero);
+            let sum = pass.var(b, "sum", zero);
             pass.each(b, true, |b, _, x| sum_into(b, sum, x));
-            let total = group(b, ReduceOp::Sum, sum);
+            let total = pass.group(b, ReduceOp::Sum, sum);
             let mean = b.binary(BinaryOp::Div, total, n);
-            let squares = b.var("squares", zero);
+            let mean = widen(b, mean, own);
+            let squares = pass.var(b, "squares", zero);
             pass.each(b, false, |b, _, x| {
                 let d = b.sub(x, mean);
                 let s = b.get(squares);
                 let s = b.mul_add(d, d, s);
                 b.set(squares, s);
             });
-            let squares = group(b, ReduceOp::Sum, squares);
+            let squares = pass.group(b, ReduceOp::Sum, squares);
             let scale = norm_scale(b, squares, n, eps, work);
+            let scale = widen(b, scale, own);
             pass.each(b, false, |b, c, x| {
                 let d = b.sub(x, mean);
                 let y = b.mul(d, scale);
-                let w = pass.emit.eval(b, r.affine[0], &[c], None);
-                let bias = pass.emit.eval(b, r.affine[1], &[c], None);
+                let w = pass.eval(b, r.affine[0], c, None);
+                let bias = pass.eval(b, r.affine[1], c, None);
                 let y = b.mul_add(y, w, bias);
                 finish.store(b, &pass, c, y);
             });
         }
         Row::RmsNorm { .. } => {
             let n = b.cast(work, cols_v);
-            let squares = b.var("squares", zero);
+            let squares = pass.var(b, "squares", zero);
             pass.each(b, true, |b, _, x| {
                 let s = b.get(squares);
                 let s = b.mul_add(x, x, s);
                 b.set(squares, s);
             });
-            let squares = group(b, ReduceOp::Sum, squares);
+            let squares = pass.group(b, ReduceOp::Sum, squares);
             let scale = norm_scale(b, squares, n, eps, work);
+            let scale = widen(b, scale, own);
             pass.each(b, false, |b, c, x| {
                 let y = b.mul(x, scale);
-                let w = pass.emit.eval(b, r.affine[0], &[c], None);
+                let w = pass.eval(b, r.affine[0], c, None);
                 let y = b.mul(y, w);
                 finish.store(b, &pass, c, y);
             });
@@ -236,24 +264,26 @@ pub(super) fn norm_scale(b: &mut Builder, squares: Value, n: Value, eps: Option<
 
 fn softmax(b: &mut Builder, pass: &Pass<'_>, finish: &Finish<'_>, zero: Value, work: DType) {
     let lowest = b.number(work, f64::NEG_INFINITY);
-    let largest = b.var("largest", lowest);
+    let largest = pass.var(b, "largest", lowest);
     pass.each(b, true, |b, _, x| {
         let m = b.get(largest);
         let m = b.binary(BinaryOp::Max, m, x);
         b.set(largest, m);
     });
-    let max = group(b, ReduceOp::Max, largest);
-    let sum = b.var("sum", zero);
+    let max = pass.group(b, ReduceOp::Max, largest);
+    let max = widen(b, max, pass.own);
+    let sum = pass.var(b, "sum", zero);
     pass.each(b, false, |b, c, x| {
         let d = b.sub(x, max);
         let e = b.unary(UnaryOp::Exp, d);
         pass.keep(b, c, e);
         sum_into(b, sum, e);
     });
-    let total = group(b, ReduceOp::Sum, sum);
+    let total = pass.group(b, ReduceOp::Sum, sum);
     // The largest element alone gives 1: its reciprocal neither overflows nor loses digits, and a product costs a tenth of a quotient.
     let one = b.number(work, 1.0);
     let share = b.binary(BinaryOp::Div, one, total);
+    let share = widen(b, share, pass.own);
     pass.each(b, false, |b, c, x| {
         // A kept row holds the exponentials by now.
         let e = match pass.kept {
@@ -279,7 +309,7 @@ struct Finish<'a> {
 
 impl Finish<'_> {
     fn store(&self, b: &mut Builder, pass: &Pass<'_>, c: Value, y: Value) {
-        let v = pass.emit.eval(b, self.epilogue, &[c], Some(y));
+        let v = pass.eval(b, self.epilogue, c, Some(y));
         let v = b.cast(self.out_dtype, v);
         let at = match self.out_args.index(b, self.base, self.outer, &[c]) {
             Some(at) => at,

@@ -65,8 +65,15 @@ impl Planner<'_> {
         Ok(out)
     }
 
+    /// Workgroups of elementwise kernels.
+    pub(super) fn map_lanes(&self, d: usize) -> Lanes {
+        schedule::map::pick(self.chain[d].info()).lanes
+    }
+
+    /// Workgroups for kernels without a family of schedules: many lanes, an element each.
     pub(super) fn lanes(&self, d: usize) -> Lanes {
-        Lanes::of(self.chain[d].info())
+        let info = self.chain[d].info();
+        Lanes { own: 1, ..Lanes::of(info).many(info) }
     }
 
     /// The schedule of a problem on device `d`: asked for, measured, or what `model` says.
@@ -129,7 +136,7 @@ impl Planner<'_> {
         let problem = schedule::map::Problem { dtype: item.dtype, elements, cols, reads: slots.len() };
         let info = self.chain[d].info();
         let (schedule, origin) = self.choose(d, &Problem::Map(problem), || Schedule::Map(schedule::map::pick(info)));
-        let lanes = if let Schedule::Map(c) = schedule { c.lanes } else { self.lanes(d) };
+        let lanes = if let Schedule::Map(c) = schedule { c.lanes } else { self.map_lanes(d) };
         let about = About::from(format!("map {space:?} {}", item.dtype))
             .fused(&body)
             .schedule(schedule.to_string(), origin, "one element per lane")
@@ -178,7 +185,7 @@ impl Planner<'_> {
             let id = l.lower(g.root, &steps).map_err(|m| self.again(g, m))?;
             let (body, slots) = (l.body, l.slots);
             let target = Map { strides: placed.strides, offset: placed.offset };
-            let made = map(body, id, &space, target, root.dtype, self.lanes(d))?;
+            let made = map(body, id, &space, target, root.dtype, self.map_lanes(d))?;
             return self.launch(made, d, &slots, &[out], "matmul over nothing".to_string());
         }
         let epilogue = l.lower(g.root, &steps).map_err(|m| self.again(g, m))?;
@@ -385,7 +392,7 @@ impl Planner<'_> {
                 .work((operations(&body) * part.elements()) as f64, moved)
                 .dtype(compute_type(item.dtype));
             let target = Map { strides: layout.strides.clone(), offset };
-            let made = map(body, id, &part.shape, target, item.dtype, self.lanes(d))?;
+            let made = map(body, id, &part.shape, target, item.dtype, self.map_lanes(d))?;
             self.launch(made, d, &slots, &[out], about)?;
         }
         Ok(())

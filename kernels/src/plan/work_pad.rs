@@ -27,7 +27,7 @@ impl Planner<'_> {
         if inner.shape != shape {
             let mut body = Body::default();
             let id = body.push(Expr::Const(value), dtype);
-            let made = map(body, id, &shape, dense_map(&shape), dtype, self.lanes(d))?;
+            let made = map(body, id, &shape, dense_map(&shape), dtype, self.map_lanes(d))?;
             self.launch(made, d, &[], &[out], format!("pad {:?} to {shape:?} {dtype}, the value", inner.shape))?;
         }
         if inner.elements() == 0 {
@@ -41,7 +41,7 @@ impl Planner<'_> {
             (operations(&body) * inner.elements()) as f64,
             reads(&body, &inner.shape) + bytes(inner.elements(), dtype),
         );
-        let made = map(body, id, &inner.shape, Map { strides: layout.strides, offset }, dtype, self.lanes(d))?;
+        let made = map(body, id, &inner.shape, Map { strides: layout.strides, offset }, dtype, self.map_lanes(d))?;
         self.launch(made, d, &slots, &[out], about)
     }
 }

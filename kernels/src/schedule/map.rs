@@ -26,12 +26,13 @@ pub struct Choice {
 
 /// What the device's class asks for.
 pub fn pick(info: &DeviceInfo) -> Choice {
-    Choice { lanes: Lanes::of(info) }
+    // No lane waits for another.
+    Choice { lanes: Lanes::of(info).many(info) }
 }
 
 /// The narrowest.
 pub fn plain(info: &DeviceInfo) -> Choice {
-    Choice { lanes: Lanes { max: info.limits.max_workgroup.clamp(1, 32), close: false, vector: 1 } }
+    Choice { lanes: Lanes { max: info.limits.max_workgroup.clamp(1, 32), close: false, vector: 1, own: 1 } }
 }
 
 /// Widths of a workgroup, close and in steps.

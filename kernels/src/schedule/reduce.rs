@@ -65,7 +65,7 @@ pub fn plain(info: &DeviceInfo) -> Choice {
     Choice {
         schedule: Schedule::Along,
         parts: 1,
-        lanes: Lanes { max: info.limits.max_workgroup.clamp(1, 32), close: false, vector: 1 },
+        lanes: Lanes { max: info.limits.max_workgroup.clamp(1, 32), close: false, vector: 1, own: 1 },
     }
 }
 

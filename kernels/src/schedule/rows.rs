@@ -66,7 +66,10 @@ pub fn pick(info: &DeviceInfo) -> Choice {
 
 /// Nothing kept, the narrowest workgroup.
 pub fn plain(info: &DeviceInfo) -> Choice {
-    Choice { lanes: Lanes { max: info.limits.max_workgroup.clamp(1, 32), close: false, vector: 1 }, keep: false }
+    Choice {
+        lanes: Lanes { max: info.limits.max_workgroup.clamp(1, 32), close: false, vector: 1, own: 1 },
+        keep: false,
+    }
 }
 
 /// Widths of a workgroup, with the row kept and not.

@@ -202,6 +202,7 @@ pub(crate) fn test_device() -> anychip_hal::DeviceInfo {
         class: DeviceClass::Software,
         units: 2,
         vector: 1,
+        vector_bytes: 0,
         memory: MemoryInfo { total: 1 << 30, max_alloc: 1 << 30, unified: true, kinds: vec![Memory::Device] },
         types: Default::default(),
         features: Default::default(),

@@ -3,6 +3,9 @@
 //! Reductions combine lanes in a tree of fixed shape: in each round lane `i` takes the value of lane `i + s`, with `s` the
 //! powers of two below the number of lanes, largest first. Each lowering ends with a barrier, so that the scratch array,
 //! one per element type, may be used again at once. Where the device has no subgroups, the workgroup acts as one.
+//!
+//! Where it reduces within subgroups of one size and the workgroup is made of whole ones, each reduces by itself and every
+//! lane joins the parts in the order of the subgroups: no barrier where there is one, two where there are several.
 
 use super::emit::{Emit, Pass};
 use crate::{
@@ -16,6 +19,8 @@ pub(super) struct Group {
     reduce: bool,
     /// The workgroup acts as one subgroup.
     emulate: bool,
+    /// Lanes of the subgroups that reduce.
+    size: Option<u32>,
 }
 
 impl Group {
@@ -24,7 +29,9 @@ impl Group {
     pub fn new(info: &DeviceInfo, uses: &BTreeSet<Feature>, emulate: bool) -> Group {
         let family = [Feature::Subgroup, Feature::SubgroupReduce, Feature::SubgroupShuffle];
         let emulate = emulate || family.iter().any(|f| uses.contains(f) && !info.has(*f));
-        Group { reduce: !info.has(Feature::GroupReduce), emulate }
+        let one_size = info.subgroups.as_ref().filter(|s| s.min == s.max && s.max > 1).map(|s| s.max);
+        let has = !emulate && info.has(Feature::Subgroup) && info.has(Feature::SubgroupReduce);
+        Group { reduce: !info.has(Feature::GroupReduce), emulate, size: one_size.filter(|_| has) }
     }
 }
 
@@ -91,6 +98,39 @@ fn reduce(e: &mut Emit, op: ReduceOp, v: Value, out: Value) {
     e.barrier();
 }
 
+/// By subgroups of `size` lanes, of which the workgroup has several or one.
+fn reduce_by_subgroups(e: &mut Emit, op: ReduceOp, v: Value, size: u32, out: Value) {
+    let ty = e.ty(v);
+    let parts = e.k.lanes() / size;
+    let own = Op::Subgroup { op: SubgroupOp::Reduce(op), value: v, lane: None };
+    if parts == 1 {
+        return e.push(Some(out), own);
+    }
+    let own = e.op(ty, own);
+    let elem = e.elem(v);
+    let scratch = Place::Shared(e.scratch(elem, parts * u32::from(ty.lanes())));
+    let id = e.op(Type::U32, Op::Builtin(Builtin::SubgroupId));
+    let lane = e.op(Type::U32, Op::Builtin(Builtin::SubgroupLane));
+    let first = e.cmp_c(CmpOp::Eq, lane, 0);
+    e.when(first, |e| {
+        let at = part(e, id, ty.lanes());
+        e.store(scratch, at, own);
+    });
+    e.barrier();
+    let mut all = None;
+    for n in 0..parts {
+        let n = e.u32(n);
+        let at = part(e, n, ty.lanes());
+        let x = e.load(scratch, at, ty);
+        all = Some(match all {
+            Some(all) => combine(e, op, all, x),
+            None => x,
+        });
+    }
+    e.barrier();
+    e.rename(out, all.unwrap_or(own));
+}
+
 /// Exclusive prefix sum: Hillis and Steele's rounds, then one lane back.
 fn scan(e: &mut Emit, v: Value, out: Value) {
     let ty = e.ty(v);
@@ -148,7 +188,14 @@ fn shuffle(e: &mut Emit, op: SubgroupOp, v: Value, operand: Value, out: Value) {
 impl Pass for Group {
     fn inst(&mut self, e: &mut Emit, inst: Inst) -> Result<()> {
         match (&inst.op, inst.out) {
-            (Op::GroupReduce(op, v), Some(out)) if self.reduce => reduce(e, *op, *v, out),
+            (Op::GroupReduce(op, v), Some(out)) if self.reduce => {
+                // Wider numbers than 32 bits are another property of subgroups.
+                let narrow = e.k.elem_bytes(e.elem(*v)) <= 4;
+                match self.size.filter(|s| narrow && e.k.lanes().is_multiple_of(*s)) {
+                    Some(size) => reduce_by_subgroups(e, *op, *v, size, out),
+                    None => reduce(e, *op, *v, out),
+                }
+            }
             (Op::Subgroup { op: SubgroupOp::Reduce(op), value, .. }, Some(out)) if self.emulate => {
                 reduce(e, *op, *value, out)
             }

@@ -13,6 +13,7 @@
 //! as its choices; features that the device lacks are gone. In checked kernels fragments and asynchronous copies
 //! are always lowered, because their accesses are guarded one by one.
 
+mod align;
 mod arith;
 mod emit;
 mod features;
@@ -73,6 +74,7 @@ pub fn legalize(k: &Kernel, t: &Target<'_>) -> Result<Kernel> {
     let mut kernel = k.clone();
     kernel.idx_bits = t.idx_bits;
     narrow_constants(&mut kernel)?;
+    align::mark(&mut kernel);
     let mut e = Emit::new(kernel);
     let fragments = uses.contains(&Feature::Fragments) && fragment::must_lower(k, t.info, t.checked);
     let mut copies = uses.contains(&Feature::AsyncCopy) && (t.checked || !t.info.has(Feature::AsyncCopy));

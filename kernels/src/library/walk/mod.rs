@@ -162,7 +162,7 @@ pub fn map(mut body: Body, root: Id, dims: &[usize], out: Map, dtype: DType, vec
 }
 
 /// Lanes of the vectors in which expressions are computed along an axis and stored: 1 where the result does not lie side by side.
-fn width(body: &Body, roots: &[Id], out: &Map, axis: usize, extent: usize, dtype: DType, vector: u8) -> u8 {
+pub(super) fn width(body: &Body, roots: &[Id], out: &Map, axis: usize, extent: usize, dtype: DType, vector: u8) -> u8 {
     let stores = matches!(compute_type(dtype), DType::F32 | DType::I32 | DType::U32 | DType::Bool);
     match stores && out.strides[axis] == 1 {
         true => vector_width(body, roots, axis, fitting(extent, vector)),
@@ -179,6 +179,14 @@ fn fitting(extent: usize, vector: u8) -> u8 {
         return vector / 2;
     }
     if extent >= whole { vector } else { 1 }
+}
+
+/// Neighbours that each of several lanes takes along an axis: [`width`], where nothing is left over.
+pub(super) fn owned(body: &Body, roots: &[Id], out: &Map, axis: usize, extent: usize, dtype: DType, own: u8) -> u8 {
+    match own > 1 && extent.is_multiple_of(own as usize) {
+        true => width(body, roots, out, axis, extent, dtype, own),
+        false => 1,
+    }
 }
 
 /// A value as a vector.

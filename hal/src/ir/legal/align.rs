@@ -1,0 +1,90 @@
+//! Which vectors in memory are aligned to their own size: found once here, so that backends read them as one.
+//!
+//! What counts is by which power of two an index can be divided, which survives arithmetic that wraps. It follows from
+//! constants, from products and sums, from loops, and from what authors promise by `AssumeMultiple`; of a buffer its own
+//! alignment counts, too, which is checked at every launch. Arrays of the kernel begin aligned.
+
+use crate::ir::*;
+use std::collections::HashMap;
+
+/// Powers of two beyond this one are of no use.
+const MOST: u32 = 16;
+
+/// Marks the loads and stores of vectors that are aligned.
+pub(super) fn mark(k: &mut Kernel) {
+    let integers = k.values.iter().map(|t| t.elem().is_some_and(Elem::is_int)).collect();
+    let mut found = Multiples { known: HashMap::new(), integers };
+    found.block(&k.body);
+    let params = k.params.clone();
+    let values = k.values.clone();
+    visit_mut(&mut k.body, &mut |i| {
+        let (place, index, lanes, aligned) = match &mut i.op {
+            Op::Load { place, index, aligned } => {
+                let lanes = i.out.map_or(1, |v| values[v.at()].lanes());
+                (*place, *index, lanes, aligned)
+            }
+            Op::Store { place, index, value, aligned } => (*place, *index, values[value.at()].lanes(), aligned),
+            _ => return,
+        };
+        let base = match place {
+            Place::Buffer(p) => match params[p.at()].kind {
+                ParamKind::Buffer { align, .. } => align.trailing_zeros(),
+                ParamKind::Scalar { .. } => 0,
+            },
+            Place::Shared(_) | Place::Private(_) => MOST,
+        };
+        let needed = u32::from(lanes).trailing_zeros();
+        *aligned |= lanes > 1 && base.min(found.of(index)) >= needed;
+    });
+}
+
+/// Per value, the exponent of the largest known power of two that divides it.
+struct Multiples {
+    known: HashMap<Value, u32>,
+    /// Which values are integers: the bits of a float's constant say nothing.
+    integers: Vec<bool>,
+}
+
+impl Multiples {
+    fn of(&self, v: Value) -> u32 {
+        self.known.get(&v).copied().unwrap_or(0)
+    }
+
+    fn block(&mut self, block: &Block) {
+        for inst in block {
+            // A loop's variable is known before its body is looked at.
+            if let Op::For { var, start, step, .. } = &inst.op {
+                self.known.insert(*var, self.of(*start).min(self.of(*step)));
+            }
+            for b in inst.op.blocks() {
+                self.block(b);
+            }
+            let n = match &inst.op {
+                Op::Const(bits) => bits.trailing_zeros().min(MOST),
+                Op::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Min | BinaryOp::Max | BinaryOp::Or, a, b) => {
+                    self.of(*a).min(self.of(*b))
+                }
+                Op::Binary(BinaryOp::And, a, b) => self.of(*a).max(self.of(*b)),
+                Op::Binary(BinaryOp::Mul, a, b) => (self.of(*a) + self.of(*b)).min(MOST),
+                // a - b·⌊a/b⌋
+                Op::Binary(BinaryOp::Rem, a, b) => self.of(*a).min(self.of(*b)),
+                Op::MulAdd(a, b, c) => (self.of(*a) + self.of(*b)).min(MOST).min(self.of(*c)),
+                Op::Select(_, a, b) => self.of(*a).min(self.of(*b)),
+                // Narrow integers may lose high bits, never low ones.
+                Op::Cast(a) => self.of(*a),
+                Op::AssumeMultiple(v, n) => {
+                    let n = self.of(*v).max(n.trailing_zeros().min(MOST));
+                    self.known.insert(*v, n);
+                    n
+                }
+                _ => 0,
+            };
+            if let Some(out) = inst.out
+                && n > 0
+                && self.integers[out.at()]
+            {
+                self.known.insert(out, n);
+            }
+        }
+    }
+}
