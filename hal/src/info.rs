@@ -178,6 +178,9 @@ pub enum Feature {
     Atomic64,
     /// Kernels may be launched with 64-bit indices.
     Idx64,
+    /// exp, exp2, log, log2, sin, cos, tan, tanh, pow, rem, rsqrt and recip of f32 and f64 are within the bounds of the
+    /// table of operations (else they are computed from + − × and integers).
+    Math,
 }
 
 /// A matrix-fragment shape: D[m×n] = A[m×k]·B[k×n] + C.

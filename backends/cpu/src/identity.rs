@@ -86,6 +86,7 @@ pub(crate) fn info(level: Level, threads: usize) -> DeviceInfo {
             Feature::Dot4,
             Feature::Atomic64,
             Feature::Idx64,
+            Feature::Math,
         ]),
         fragments: vec![],
         subgroups: None,

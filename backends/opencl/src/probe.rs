@@ -159,7 +159,8 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
     }
 
     // No erf: it is a function with branches in every driver's library, which keeps loops and vectors from being vector code.
-    let mut features = BTreeSet::new();
+    // OpenCL C states the same bounds for its functions as the table of operations.
+    let mut features = BTreeSet::from([Feature::Math]);
     if flag(single, CL_FP_FMA) {
         features.insert(Feature::Fma);
     }

@@ -3,6 +3,7 @@
 
 mod kernels;
 mod legal;
+mod math;
 mod narrow;
 mod reference;
 mod spirv;

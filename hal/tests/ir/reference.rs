@@ -19,6 +19,17 @@ const POISON: u64 = 0xdead_beef_dead_beef;
 type Lanes = [u64; 8];
 type Cells = Vec<AtomicU64>;
 
+/// What the language leaves to a device.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Machine {
+    /// `MulAdd` rounds once; else twice.
+    pub fused: bool,
+    /// Floating-point operations take subnormal operands as zeros and give zeros for subnormal results.
+    pub flush: bool,
+    /// Units in the last place that divisions and square roots of f32 are off.
+    pub sloppy: u32,
+}
+
 /// Runs a kernel over a linear or three-dimensional grid; `buffers` hold one element's bits each, `scalars` are the
 /// user's. `asked`: workgroups of the linear grid, where it is folded.
 pub fn run(k: &Kernel, groups: [u32; 3], asked: u64, buffers: &mut [Vec<u64>], scalars: &[u64]) {
@@ -52,6 +63,20 @@ fn unpack(name: &str, elem: DType, lies: DType, n: usize, x: &[u64]) -> Vec<u64>
 
 /// Like [`run`], where buffers of the kernel before had these elements.
 pub fn run_as(k: &Kernel, elems: &[DType], groups: [u32; 3], asked: u64, buffers: &mut [Vec<u64>], scalars: &[u64]) {
+    run_on(Machine::default(), k, elems, groups, asked, buffers, scalars);
+}
+
+/// Like [`run_as`], on a machine of one's choice. The default one rounds `MulAdd` twice, the stricter way, and keeps subnormal
+/// numbers.
+pub fn run_on(
+    machine: Machine,
+    k: &Kernel,
+    elems: &[DType],
+    groups: [u32; 3],
+    asked: u64,
+    buffers: &mut [Vec<u64>],
+    scalars: &[u64],
+) {
     let cells = |n: usize| -> Cells { (0..n).map(|_| AtomicU64::new(POISON)).collect() };
     let mut memory = vec![];
     let mut given = vec![];
@@ -90,6 +115,7 @@ pub fn run_as(k: &Kernel, elems: &[DType], groups: [u32; 3], asked: u64, buffers
                 let (memory, shared, given, meet) = (&memory, &shared, &given, &meet);
                 scope.spawn(move || {
                     let mut l = Lane {
+                        machine,
                         k,
                         lane,
                         group,
@@ -130,6 +156,7 @@ enum Flow {
 }
 
 struct Lane<'a> {
+    machine: Machine,
     k: &'a Kernel,
     lane: u32,
     group: [u32; 3],
@@ -197,7 +224,30 @@ impl Lane<'_> {
 
     fn num(&self, v: Value, lane: usize) -> Num {
         let e = self.k.ty(v).elem().expect("a number");
-        decode(e, self.values[v.at()][lane], self.k.idx_bits)
+        decode(e, self.flushed(e, self.values[v.at()][lane]), self.k.idx_bits)
+    }
+
+    /// The bits as this machine computes with them.
+    fn flushed(&self, e: Elem, x: u64) -> u64 {
+        match e {
+            Elem::D(DType::F32) if self.machine.flush && x & 0x7f80_0000 == 0 => x & 0x8000_0000,
+            Elem::D(DType::F64) if self.machine.flush && x & 0x7ff0_0000_0000_0000 == 0 => x & 1 << 63,
+            _ => x,
+        }
+    }
+
+    /// A result as far off as this machine's are.
+    fn off(&self, e: Elem, x: f64) -> f64 {
+        match e {
+            Elem::D(DType::F32) if self.machine.sloppy > 0 && x.is_normal() && (x as f32).is_normal() => {
+                // Now up, now down.
+                let bits = (x as f32).to_bits();
+                let by =
+                    if bits.count_ones() % 2 == 0 { self.machine.sloppy } else { self.machine.sloppy.wrapping_neg() };
+                f32::from_bits(bits.wrapping_add(by)) as f64
+            }
+            _ => x,
+        }
     }
 
     fn int(&self, v: Value) -> i128 {
@@ -328,7 +378,6 @@ impl Lane<'_> {
                 (UnaryOp::Not, Num::I(a)) => Num::I(!a),
                 (UnaryOp::Neg, Num::F(a)) => Num::F(-a),
                 (UnaryOp::Abs, Num::F(a)) => Num::F(a.abs()),
-                (UnaryOp::Exp, Num::F(a)) => Num::F(a.exp()),
                 (UnaryOp::Abs, Num::I(a)) => Num::I(a.abs()),
                 (UnaryOp::Sign, Num::I(a)) => Num::I(a.signum()),
                 (UnaryOp::CountOnes | UnaryOp::LeadingZeros | UnaryOp::TrailingZeros, Num::I(a)) => {
@@ -340,11 +389,20 @@ impl Lane<'_> {
                         _ => low.trailing_zeros().min(width),
                     }))
                 }
+                (UnaryOp::Trunc, Num::F(a)) => Num::F(a.trunc()),
+                (UnaryOp::Round, Num::F(a)) => Num::F(a.round_ties_even()),
+                (UnaryOp::Sqrt, Num::F(a)) => Num::F(self.off(out, a.sqrt())),
                 (op, _) => panic!("{op:?} is not for these tests"),
             },
-            Op::Binary(op, a, b) => self.binary(*op, self.num(*a, l), self.num(*b, l), bits(out, idx)),
-            // Rounds twice: the stricter of the two that the language allows.
+            Op::Binary(op, a, b) => match (op, self.binary(*op, self.num(*a, l), self.num(*b, l), bits(out, idx))) {
+                (BinaryOp::Div, Num::F(q)) => Num::F(self.off(out, q)),
+                (_, n) => n,
+            },
             Op::MulAdd(a, b, c) => match (self.num(*a, l), self.num(*b, l), self.num(*c, l)) {
+                (Num::F(a), Num::F(b), Num::F(c)) if self.machine.fused => Num::F(match out {
+                    Elem::D(DType::F64) => a.mul_add(b, c),
+                    _ => (a as f32).mul_add(b as f32, c as f32) as f64,
+                }),
                 (Num::F(a), Num::F(b), Num::F(c)) => {
                     let Num::F(p) = decode(out, encode_f64(out, a * b), idx) else { panic!("a float") };
                     Num::F(p + c)
@@ -354,7 +412,7 @@ impl Lane<'_> {
             },
             op => panic!("{op:?} was left by the legaliser, or is not for these tests"),
         };
-        encode(out, n, idx)
+        self.flushed(out, encode(out, n, idx))
     }
 
     fn binary(&self, op: BinaryOp, a: Num, b: Num, width: u32) -> Num {

@@ -1,5 +1,6 @@
 //! What a kernel asks for beyond the core language, and whether the device has the types it computes with.
 
+use super::math;
 use crate::{
     Error, Result,
     info::{DeviceInfo, Feature},
@@ -24,6 +25,7 @@ pub fn features(k: &Kernel) -> BTreeSet<Feature> {
             }
             Op::Dot4 { .. } => Feature::Dot4,
             Op::Unary(UnaryOp::Erf, _) => Feature::Erf,
+            op if math::is_math(op, k) => Feature::Math,
             Op::Atomic { value, .. } if k.ty(*value).elem().is_some_and(|e| k.elem_bytes(e) == 8) => Feature::Atomic64,
             _ => return,
         };

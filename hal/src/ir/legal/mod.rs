@@ -2,7 +2,8 @@
 //!
 //! The order matters. Fragments and asynchronous copies become loads and stores first, so that the float conversions see
 //! them; reductions follow, because they share in the wider values; guards come last, when every access is there, except
-//! that accesses made by a lowering and in range by construction are marked and left alone. Integers and storage that the
+//! that accesses made by a lowering and in range by construction are marked and left alone. Functions that a driver does
+//! not promise follow what is made of them: the error function needs the exponential. Integers and storage that the
 //! device lacks are rewritten behind the guards, which count elements of the original type.
 //!
 //! Last, what is constant is folded, equal operations are computed once, loops lose what does not change, and dead code
@@ -25,6 +26,7 @@ mod group;
 mod guard;
 mod hoist;
 mod ints;
+mod math;
 mod range;
 mod small;
 mod spill;
@@ -93,6 +95,7 @@ pub fn legalize(k: &Kernel, t: &Target<'_>) -> Result<Kernel> {
     }
     float::lower(&mut e, t.info)?;
     rewrite(&mut e, &mut arith::Arith::new(t.info))?;
+    math::lower(&mut e, t.info)?;
     rewrite(&mut e, &mut group::Group::new(t.info, &uses, fragments && of_subgroup))?;
     guard::lower(&mut e, t.checked)?;
     grid::lower(&mut e, t.info.limits.max_groups)?;
