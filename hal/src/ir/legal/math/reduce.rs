@@ -14,7 +14,7 @@ pub(super) struct Reduced<'c> {
 
 /// π/2 in parts of 12 bits, so that a multiple below 2¹¹ of each but the last is exact in f32.
 const PARTS_F32: [f64; 5] =
-    [1.570556640625, 0.0002396702766418457, 1.5890691429376602e-08, 2.561506562415161e-12, 1.8375892746737375e-15];
+    [1.570556640625, 0.0002396702766418457, 1.5890691429376602e-8, 2.561506562415161e-12, 1.8375892746737375e-15];
 /// In parts of 32 bits, for multiples below 2²⁰ in f64.
 const PARTS_F64: [f64; 4] = [1.5707963267341256, 6.07710050359346e-11, 2.912732056084878e-20, 8.4784276603689e-32];
 
@@ -109,7 +109,7 @@ fn by_bits(x: Num<'_>) -> Reduced<'_> {
     let fraction = Wide::quick(s.high, s.low + c2);
     let half_pi = Wide::constant(
         x,
-        [1.570796251296997, 7.549790126404332e-08],
+        [1.570796251296997, 7.549790126404332e-8],
         [std::f64::consts::FRAC_PI_2, 6.123233995736766e-17],
     );
     let rest = fraction.times(half_pi);
