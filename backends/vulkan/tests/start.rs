@@ -1,0 +1,96 @@
+//! Two starts of a process, and the drivers it may meet: without a driver or a loader there is a reason. What the validator
+//! of SPIR-V says of every module.
+
+mod common;
+
+#[path = "../../tests/start.rs"]
+mod start;
+
+use anychip_hal::{Driver, Error};
+use common::*;
+use start::*;
+use std::{fs, process::Command};
+
+/// In a child: there is no driver, and there is a reason.
+fn no_driver() {
+    let e = driver().devices().expect_err("there is no driver");
+    assert!(matches!(&e, Error::NoDriver { backend, .. } if backend == "vulkan"), "{e}");
+    assert_eq!(e.to_string(), driver().open(0).err().expect("there is no driver").to_string());
+    println!("= {e}");
+}
+
+#[test]
+fn without_a_driver_there_is_a_reason() {
+    if is_child() {
+        return no_driver();
+    }
+    let said = child("without_a_driver_there_is_a_reason", |c| {
+        c.env("VK_DRIVER_FILES", "/nowhere.json").env("VK_ICD_FILENAMES", "/nowhere.json");
+    });
+    // Where the loader is missing too, that is the reason.
+    assert!(said.len() == 1 && (said[0].contains("install one") || said[0].contains("cannot be loaded")), "{said:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_loader_there_is_a_reason() {
+    if is_child() {
+        return no_driver();
+    }
+    // A loader that cannot be loaded stands before the real one in the linker's path.
+    let broken = folder("no-loader");
+    for name in ["libvulkan.so.1", "libvulkan.so"] {
+        fs::write(broken.join(name), "no library").expect("a file can be written");
+    }
+    let said = child("without_a_loader_there_is_a_reason", |c| {
+        c.env("LD_LIBRARY_PATH", &broken);
+    });
+    assert!(said.len() == 1 && said[0].contains("libvulkan.so.1"), "{said:?}");
+    let _ = fs::remove_dir_all(&broken);
+}
+
+#[test]
+fn every_module_passes_the_validator() {
+    const TEST: &str = "every_module_passes_the_validator";
+    if devices(TEST).is_empty() {
+        return;
+    }
+    if Command::new("spirv-val").arg("--version").output().is_err() {
+        println!("SKIPPED: {TEST}: spirv-val (package spirv-tools) is not installed");
+        return;
+    }
+    // The modules of every operation and of control flow, as their own tests make them.
+    let kernels = std::env::current_exe().expect("a path");
+    let (folder, modules) = (kernels.parent().expect("a folder"), folder("modules"));
+    let kernels = fs::read_dir(folder).expect("it is there").filter_map(|e| e.ok().map(|e| e.path()));
+    let newest = kernels
+        .filter(|p| p.extension().is_none())
+        .filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("kernels-")))
+        .max_by_key(|p| fs::metadata(p).and_then(|m| m.modified()).ok());
+    let Some(newest) = newest else {
+        println!("SKIPPED: {TEST}: the test `kernels` is not built");
+        return;
+    };
+    let run = Command::new(newest)
+        .args(["flow::", "ops::", "adds_vectors", "a_list_runs_again_and_again"])
+        .env("ANYCHIP_VULKAN_DUMP", &modules)
+        .output()
+        .expect("it starts");
+    println!("{}", String::from_utf8_lossy(&run.stdout).lines().last().unwrap_or_default());
+    let (mut checked, mut wrong) = (0, vec![]);
+    for module in fs::read_dir(&modules).expect("it is there").flatten() {
+        // The version that the module names; the environment is as loose as the newest that the tool knows.
+        let out = Command::new("spirv-val")
+            .args(["--target-env", "vulkan1.3"])
+            .arg(module.path())
+            .output()
+            .expect("spirv-val starts");
+        checked += 1;
+        if !out.status.success() {
+            wrong.push(format!("{}: {}", module.path().display(), String::from_utf8_lossy(&out.stderr)));
+        }
+    }
+    assert!(checked > 20, "only {checked} modules were made");
+    assert!(wrong.is_empty(), "{} of {checked} modules are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    let _ = fs::remove_dir_all(&modules);
+}
