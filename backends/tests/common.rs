@@ -5,6 +5,7 @@
 use anychip_hal::{
     DType, Device, Driver, Error,
     device::{Checks, Grid, ScalarArg, Step},
+    info::Arithmetic,
     ir::*,
 };
 
@@ -94,4 +95,19 @@ pub fn vector_add(name: &str) -> Kernel {
     let sum = b.add(p, q);
     b.store(Place::Buffer(z), i, sum);
     b.finish().expect("a well-formed kernel")
+}
+
+/// ULPs of a function: OpenCL C's table of relative errors (full profile), which every device keeps, by its own functions
+/// or by those that the legaliser makes.
+pub fn allowed(op: UnaryOp, facts: &Arithmetic) -> f64 {
+    match op {
+        UnaryOp::Sqrt => f64::from(facts.sqrt_ulp),
+        UnaryOp::Recip => f64::from(facts.div_ulp),
+        UnaryOp::Rsqrt => 2.0,
+        UnaryOp::Exp | UnaryOp::Exp2 | UnaryOp::Log | UnaryOp::Log2 => 3.0,
+        UnaryOp::Sin | UnaryOp::Cos => 4.0,
+        UnaryOp::Tan | UnaryOp::Tanh => 5.0,
+        // The legaliser's polynomial.
+        _ => 16.0,
+    }
 }

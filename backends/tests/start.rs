@@ -1,11 +1,11 @@
 //! Two starts of a process on every device of a backend: what the first compiled the second finds, whatever the driver itself
 //! has forgotten. And how a test runs in a process of its own.
 
+use crate::common::*;
 use anychip_hal::{
     Completion, Device, DeviceInfo, Driver, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawProgram, Result,
     Submission, Ticket, device::Layers,
 };
-use crate::common::*;
 use std::{
     fs,
     path::{Path, PathBuf},

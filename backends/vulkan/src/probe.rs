@@ -196,6 +196,8 @@ pub fn probe(instance: &Instance, device: vk::PhysicalDevice, ordinal: u32) -> R
         class,
         units: units(class, sms.shader_sm_count, cus.active_compute_unit_count, cores.shader_core_count),
         vector: asked_vector().unwrap_or(1),
+        // GPUs move vec4 at once; lavapipe gathers lane by lane, and a vec4 costs it what a number costs.
+        vector_bytes: 16,
         memory: MemoryInfo {
             total,
             max_alloc,

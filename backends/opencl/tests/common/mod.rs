@@ -4,7 +4,7 @@
 #[path = "../../../tests/common.rs"]
 mod shared;
 
-use anychip_hal::{Device, DeviceInfo, Driver, info::Arithmetic, ir::UnaryOp};
+use anychip_hal::{Device, DeviceInfo, Driver};
 use anychip_opencl::OpenClDriver;
 pub use shared::*;
 
@@ -29,18 +29,4 @@ pub fn excused(test: &str, of: &DeviceInfo) -> bool {
     };
     println!("SKIPPED: {test}: {} {why}", of.id);
     true
-}
-
-/// ULPs of a function by OpenCL C's table of relative errors (full profile).
-pub fn allowed(op: UnaryOp, facts: &Arithmetic, _x: f64) -> Option<f64> {
-    Some(match op {
-        UnaryOp::Sqrt => f64::from(facts.sqrt_ulp),
-        UnaryOp::Recip => f64::from(facts.div_ulp),
-        UnaryOp::Rsqrt => 2.0,
-        UnaryOp::Exp | UnaryOp::Exp2 | UnaryOp::Log | UnaryOp::Log2 => 3.0,
-        UnaryOp::Sin | UnaryOp::Cos => 4.0,
-        UnaryOp::Tan | UnaryOp::Tanh => 5.0,
-        // The legaliser's polynomial.
-        _ => 16.0,
-    })
 }
