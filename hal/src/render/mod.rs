@@ -5,3 +5,4 @@
 
 pub mod c;
 pub mod spirv;
+pub mod wgsl;

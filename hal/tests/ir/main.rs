@@ -9,3 +9,4 @@ mod reference;
 mod spirv;
 mod text;
 mod verify;
+mod wgsl;

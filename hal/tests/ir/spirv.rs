@@ -107,7 +107,7 @@ fn valid(k: &Kernel, (info, target): &(DeviceInfo, Target)) {
 }
 
 /// Every operation that a type has, in vectors of so many lanes, each stored.
-fn every_op_of(d: DType, lanes: u8) -> Kernel {
+pub fn every_op_of(d: DType, lanes: u8) -> Kernel {
     let mut b = Builder::new(&format!("ops_{}_{lanes}", d.name()), [64, 1, 1]);
     let x = b.buffer("x", d, Access::Read);
     let out = b.buffer("out", d, Access::ReadWrite);
@@ -203,11 +203,8 @@ fn every_operation_of_every_type_is_valid() {
     }
 }
 
-#[test]
-fn loops_and_jumps_are_structured() {
-    if !there() {
-        return;
-    }
+/// Loops, and jumps out of them.
+pub fn jumps() -> Kernel {
     let mut b = Builder::new("jumps", [8, 8, 1]);
     let x = b.buffer("x", DType::I32, Access::ReadWrite);
     let n = b.scalar("n", DType::I32);
@@ -239,14 +236,19 @@ fn loops_and_jumps_are_structured() {
     let some = b.compare(CmpOp::Gt, n, zero);
     b.either(some, |b| b.effect(Op::Break), |b| b.effect(Op::Return));
     b.end_while();
-    valid(&b.finish().expect("well built"), &full((1, 3)));
+    b.finish().expect("well built")
 }
 
 #[test]
-fn subgroups_atomics_and_packed_products_are_valid() {
-    if !there() {
-        return;
+fn loops_and_jumps_are_structured() {
+    if there() {
+        valid(&jumps(), &full((1, 3)));
     }
+}
+
+/// Every operation across a subgroup, per type.
+pub fn of_subgroups() -> Vec<Kernel> {
+    let mut all = vec![];
     for d in [DType::F32, DType::I32, DType::U32, DType::F16, DType::I8, DType::U16, DType::Bool] {
         let mut b = Builder::new(&format!("subgroup_{}", d.name()), [64, 1, 1]);
         let x = b.buffer("x", d, Access::ReadWrite);
@@ -273,8 +275,14 @@ fn subgroups_atomics_and_packed_products_are_valid() {
             let y = b.group_reduce(ReduceOp::Sum, v);
             b.store(Place::Buffer(x), at, y);
         }
-        valid(&b.finish().expect("well built"), &full((1, 3)));
+        all.push(b.finish().expect("well built"));
     }
+    all
+}
+
+/// Every atomic, per type.
+pub fn atomics() -> Vec<Kernel> {
+    let mut all = vec![];
     for (d, native) in
         [(DType::I32, true), (DType::U32, true), (DType::I64, true), (DType::U64, true), (DType::F32, false)]
     {
@@ -303,8 +311,13 @@ fn subgroups_atomics_and_packed_products_are_valid() {
                 }
             }
         }
-        valid(&b.finish().expect("well built"), &full((1, 5)));
+        all.push(b.finish().expect("well built"));
     }
+    all
+}
+
+/// Packed products of bytes, signed and not.
+pub fn dots() -> Kernel {
     let mut b = Builder::new("dot", [64, 1, 1]);
     let x = b.buffer("x", DType::U32, Access::ReadWrite);
     let lane = b.builtin(Builtin::LocalId(0));
@@ -316,8 +329,17 @@ fn subgroups_atomics_and_packed_products_are_valid() {
         let y = b.cast(DType::U32, y);
         b.store(Place::Buffer(x), lane, y);
     }
-    let k = b.finish().expect("well built");
+    b.finish().expect("well built")
+}
+
+#[test]
+fn subgroups_atomics_and_packed_products_are_valid() {
+    if !there() {
+        return;
+    }
+    of_subgroups().iter().for_each(|k| valid(k, &full((1, 3))));
+    atomics().iter().for_each(|k| valid(k, &full((1, 5))));
     for version in [(1, 3), (1, 6)] {
-        valid(&k, &full(version));
+        valid(&dots(), &full(version));
     }
 }

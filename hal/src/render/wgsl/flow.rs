@@ -1,0 +1,290 @@
+//! Statements, blocks and loops.
+
+use super::{Printer, Shape, parts};
+use crate::{DType, Result, ir::*};
+
+/// Longest trip count of a loop that is written out when it asks for full unrolling.
+const MAX_UNROLL: u64 = 64;
+/// Statements of a kernel beyond which loops are no longer written out: compilers are not linear.
+const MAX_STATEMENTS: usize = 20_000;
+/// Longest expression that is printed in place.
+const MAX_INLINE: usize = 160;
+
+impl Printer<'_> {
+    /// Nothing is written behind a jump: it would not be reached.
+    pub(super) fn block(&mut self, block: &Block) -> Result<()> {
+        for inst in block {
+            self.inst(inst)?;
+            if matches!(inst.op, Op::Break | Op::Continue | Op::Return) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn inside(&mut self, block: &Block) -> Result<()> {
+        self.depth += 1;
+        self.block(block)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn inst(&mut self, inst: &Inst) -> Result<()> {
+        match &inst.op {
+            Op::Load { place, index, aligned: _ } => {
+                let Some(out) = inst.out else { return Ok(()) };
+                if self.uses[out.at()].reads > 0 {
+                    let all = self.load(*place, *index, self.k.ty(out))?;
+                    self.name(out, all);
+                }
+            }
+            Op::Store { place, index, value, aligned: _ } => self.store(*place, *index, *value)?,
+            Op::Get(v) => {
+                let Some(out) = inst.out else { return Ok(()) };
+                if self.uses[out.at()].reads > 0 {
+                    let name = self.var_name(*v);
+                    let all = (0..parts(self.k.ty(out).lanes())).map(|part| format!("{name}_{part}")).collect();
+                    self.name(out, all);
+                }
+            }
+            Op::Set(v, to) => {
+                let name = self.var_name(*v);
+                for part in 0..parts(self.k.ty(*to).lanes()) {
+                    let line = format!("{name}_{part} = {};", self.t(*to, part));
+                    self.line(&line);
+                }
+            }
+            Op::Atomic { op, place, index, value, compare, scope: _ } => {
+                let wanted = inst.out.filter(|v| self.uses[v.at()].reads > 0);
+                let old = self.read_modify_write(*op, *place, *index, *value, *compare, wanted.is_some())?;
+                if let (Some(out), Some(old)) = (wanted, old) {
+                    self.name(out, vec![old]);
+                }
+            }
+            Op::If { cond, then, otherwise } => {
+                let head = format!("if ({}) {{", self.t(*cond, 0));
+                self.line(&head);
+                self.inside(then)?;
+                if !otherwise.is_empty() {
+                    self.line("} else {");
+                    self.inside(otherwise)?;
+                }
+                self.line("}");
+            }
+            Op::For { var, start, end, step, body, unroll } => self.count(*var, *start, *end, *step, body, *unroll)?,
+            Op::While { head, cond, body } => {
+                self.line("loop {");
+                self.inside(head)?;
+                let leave = format!("    if (!{}) {{ break; }}", self.t(*cond, 0));
+                self.line(&leave);
+                self.inside(body)?;
+                self.line("}");
+            }
+            Op::Break => self.line("break;"),
+            Op::Continue => self.line("continue;"),
+            Op::Return => self.line("return;"),
+            Op::Barrier(Scope::Subgroup) => self.line("subgroupBarrier();"),
+            Op::Barrier(_) => {
+                self.line("workgroupBarrier();");
+                self.line("storageBarrier();");
+            }
+            op => self.define(op, inst)?,
+        }
+        Ok(())
+    }
+
+    fn define(&mut self, op: &Op, inst: &Inst) -> Result<()> {
+        let Some(out) = inst.out else { return Err(self.lowered(op)) };
+        let ty = self.k.ty(out);
+        let uses = self.uses[out.at()];
+        if uses.reads == 0 && op.is_pure() {
+            return Ok(());
+        }
+        if let Some(bits) = self.fold(op, ty) {
+            self.known[out.at()] = Some(bits);
+            let s = self.shape(ty)?;
+            let text = self.literal(s, bits);
+            self.text[out.at()] = vec![text];
+            return Ok(());
+        }
+        let alias = self.hide_constants(op);
+        let all = (0..parts(ty.lanes())).map(|part| self.expression(op, ty, part)).collect::<Result<Vec<_>>>()?;
+        for (v, text) in alias {
+            self.text[v.at()] = text;
+        }
+        // Across lanes, where a value is computed matters.
+        let pure = op.is_pure();
+        let here = pure
+            && uses.reads == 1
+            && uses.read == uses.defined
+            && !uses.again
+            && all.len() == 1
+            && all[0].len() <= MAX_INLINE;
+        if here || matches!(op, Op::Const(_)) {
+            self.text[out.at()] = all;
+        } else {
+            self.name(out, all);
+        }
+        Ok(())
+    }
+
+    /// An operation on constants alone is computed by the compiler, which refuses some results: one operand becomes a
+    /// variable's value for a while. Gives what to restore.
+    fn hide_constants(&mut self, op: &Op) -> Vec<(Value, Vec<String>)> {
+        let mut of = vec![];
+        op.operands(&mut |v| of.push(v));
+        let computes = !matches!(op, Op::Vector(_) | Op::Splat(_) | Op::Extract(..) | Op::Select(..));
+        if of.is_empty() || !computes || !of.iter().all(|v| self.uses[v.at()].constant) {
+            return vec![];
+        }
+        let mut saved: Vec<(Value, Vec<String>)> = vec![];
+        for v in of {
+            if saved.iter().any(|(w, _)| *w == v) {
+                continue;
+            }
+            let name = self.fresh();
+            self.line(&format!("let {name} = {};", self.t(v, 0)));
+            saved.push((v, std::mem::replace(&mut self.text[v.at()], vec![name])));
+        }
+        saved
+    }
+
+    /// Gives the parts of a value names.
+    fn name(&mut self, v: Value, all: Vec<String>) {
+        let mut names = vec![];
+        for (part, text) in all.iter().enumerate() {
+            let name = if all.len() == 1 { format!("v{}", v.0) } else { format!("v{}_{part}", v.0) };
+            self.line(&format!("let {name} = {text};"));
+            names.push(name);
+        }
+        self.text[v.at()] = names;
+    }
+
+    fn count(&mut self, var: Value, start: Value, end: Value, step: Value, body: &Block, unroll: Unroll) -> Result<()> {
+        let s = self.shape(self.k.ty(var))?;
+        if unroll == Unroll::Full
+            && let (Some(a), Some(b), Some(n)) = (self.known[start.at()], self.known[end.at()], self.known[step.at()])
+            && let Some(rounds) = rounds(s.d, a, b, n)
+            && !leaves(body)
+            && self.statements.saturating_add(size(body).saturating_mul(rounds.len())) <= MAX_STATEMENTS
+        {
+            // Written out, so that arrays indexed by the variable become registers on every compiler.
+            for i in rounds {
+                self.known[var.at()] = Some(i);
+                let text = self.literal(s, i);
+                self.text[var.at()] = vec![text];
+                self.line("{");
+                self.inside(body)?;
+                self.line("}");
+            }
+            self.known[var.at()] = None;
+            return Ok(());
+        }
+        let (a, b, n) = (self.t(start, 0).to_string(), self.t(end, 0).to_string(), self.t(step, 0).to_string());
+        let i = format!("v{}", var.0);
+        self.text[var.at()] = vec![i.clone()];
+        let next = match self.known[step.at()] {
+            // One more than a number below the end does not overflow.
+            Some(1) => format!("{i} = {i} + {n};"),
+            // Past the end may be past the last number of the type: stop at the end. Steps are at least 1.
+            _ => {
+                let u = super::helpers::name(unsigned(s));
+                let left = if s.d.is_signed() { format!("{u}({b}) - {u}({i})") } else { format!("{b} - {i}") };
+                let by = if s.d.is_signed() { format!("{u}({n})") } else { n.clone() };
+                format!("if ({left} > {by}) {{ {i} = {i} + {n}; }} else {{ {i} = {b}; }}")
+            }
+        };
+        self.line(&format!("var {i} = {a};"));
+        self.line("loop {");
+        self.line(&format!("    if ({i} >= {b}) {{ break; }}"));
+        self.inside(body)?;
+        self.line(&format!("    continuing {{ {next} }}"));
+        self.line("}");
+        Ok(())
+    }
+
+    /// The number that integer arithmetic of known numbers gives: a written-out loop's indices become literals.
+    fn fold(&self, op: &Op, ty: Type) -> Option<u64> {
+        let elem = ty.elem()?;
+        if ty.lanes() != 1 || !elem.is_int() {
+            return None;
+        }
+        let d = self.held(elem);
+        let mask = u64::MAX >> (64 - 8 * d.size());
+        let signed = |bits: u64| number(d, bits & mask);
+        let bits = match op {
+            Op::Const(bits) => *bits,
+            Op::Cast(a) if self.k.ty(*a).elem().is_some_and(Elem::is_int) => {
+                let from = self.held(self.k.ty(*a).elem()?);
+                number(from, self.known[a.at()]?) as u64
+            }
+            Op::MulAdd(a, b, c) => {
+                let (a, b, c) = (self.known[a.at()]?, self.known[b.at()]?, self.known[c.at()]?);
+                a.wrapping_mul(b).wrapping_add(c)
+            }
+            Op::Binary(op, a, b) => {
+                let (a, b) = (self.known[a.at()]?, self.known[b.at()]?);
+                match op {
+                    BinaryOp::Add => a.wrapping_add(b),
+                    BinaryOp::Sub => a.wrapping_sub(b),
+                    BinaryOp::Mul => a.wrapping_mul(b),
+                    BinaryOp::Min if signed(a) <= signed(b) => a,
+                    BinaryOp::Max if signed(a) >= signed(b) => a,
+                    BinaryOp::Min | BinaryOp::Max => b,
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        };
+        Some(bits & mask)
+    }
+}
+
+fn unsigned(s: Shape) -> Shape {
+    let d = match s.d {
+        DType::I16 => DType::U16,
+        DType::I32 => DType::U32,
+        DType::I64 => DType::U64,
+        d => d,
+    };
+    Shape { d, ..s }
+}
+
+/// A bit pattern as a number.
+fn number(d: DType, bits: u64) -> i128 {
+    match d {
+        DType::I16 => bits as i16 as i128,
+        DType::I32 => bits as i32 as i128,
+        DType::I64 => bits as i64 as i128,
+        _ => bits as i128,
+    }
+}
+
+/// The values of a loop's variable, if there are few; as bit patterns.
+fn rounds(d: DType, start: u64, end: u64, step: u64) -> Option<Vec<u64>> {
+    let (mut i, end, step) = (number(d, start), number(d, end), number(d, step).max(1));
+    let mut all = vec![];
+    while i < end {
+        if all.len() as u64 == MAX_UNROLL {
+            return None;
+        }
+        all.push(i as u64 & (u64::MAX >> (64 - 8 * d.size())));
+        i += step;
+    }
+    Some(all)
+}
+
+/// True when a `break` or `continue` of this loop stands in its body.
+fn leaves(body: &Block) -> bool {
+    body.iter().any(|i| match &i.op {
+        Op::Break | Op::Continue => true,
+        Op::If { then, otherwise, .. } => leaves(then) || leaves(otherwise),
+        _ => false,
+    })
+}
+
+fn size(body: &Block) -> usize {
+    let mut n = 0;
+    visit(body, &mut |_| n += 1);
+    n
+}
