@@ -243,7 +243,7 @@ impl Lane<'_> {
                 // Now up, now down.
                 let bits = (x as f32).to_bits();
                 let by =
-                    if bits.count_ones() % 2 == 0 { self.machine.sloppy } else { self.machine.sloppy.wrapping_neg() };
+                    if bits.count_ones().is_multiple_of(2) { self.machine.sloppy } else { self.machine.sloppy.wrapping_neg() };
                 f32::from_bits(bits.wrapping_add(by)) as f64
             }
             _ => x,
