@@ -242,8 +242,11 @@ impl Lane<'_> {
             Elem::D(DType::F32) if self.machine.sloppy > 0 && x.is_normal() && (x as f32).is_normal() => {
                 // Now up, now down.
                 let bits = (x as f32).to_bits();
-                let by =
-                    if bits.count_ones().is_multiple_of(2) { self.machine.sloppy } else { self.machine.sloppy.wrapping_neg() };
+                let by = if bits.count_ones().is_multiple_of(2) {
+                    self.machine.sloppy
+                } else {
+                    self.machine.sloppy.wrapping_neg()
+                };
                 f32::from_bits(bits.wrapping_add(by)) as f64
             }
             _ => x,
@@ -404,7 +407,9 @@ impl Lane<'_> {
                     _ => (a as f32).mul_add(b as f32, c as f32) as f64,
                 }),
                 (Num::F(a), Num::F(b), Num::F(c)) => {
-                    let Num::F(p) = decode(out, encode_f64(out, a * b), idx) else { panic!("a float") };
+                    let Num::F(p) = decode(out, self.flushed(out, encode_f64(out, a * b)), idx) else {
+                        panic!("a float")
+                    };
                     Num::F(p + c)
                 }
                 (Num::I(a), Num::I(b), Num::I(c)) => Num::I(a.wrapping_mul(b).wrapping_add(c)),

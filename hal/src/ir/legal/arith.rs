@@ -53,10 +53,10 @@ impl Pass for Arith {
             (Op::Unary(UnaryOp::Erf, x), Some(out)) if self.erf => {
                 let from = e.elem(*x);
                 let y = match from {
-                    Elem::D(DType::F64) => erf(e, *x, &SMALL_F64, &LARGE_F64, 6.0),
+                    Elem::D(DType::F64) => erf(e, *x, &SMALL_F64, &LARGE_F64, [1e-9, 6.0]),
                     _ => {
                         let wide = e.cast(DType::F32, *x);
-                        let y = erf(e, wide, &SMALL_F32, &LARGE_F32, 4.0);
+                        let y = erf(e, wide, &SMALL_F32, &LARGE_F32, [1e-4, 4.0]);
                         e.cast(from, y)
                     }
                 };
@@ -91,13 +91,20 @@ fn horner(e: &mut Emit, x: Value, coefficients: &[f64]) -> Value {
     y
 }
 
-fn erf(e: &mut Emit, x: Value, small: &[f64], large: &[f64], top: f64) -> Value {
+fn erf(e: &mut Emit, x: Value, small: &[f64], large: &[f64], [tiny, top]: [f64; 2]) -> Value {
     let ty = e.ty(x);
     let a = e.un(UnaryOp::Abs, x);
     let one = e.like(x, 1.0);
     let s = e.mul(x, x);
     let p = horner(e, s, small);
     let low = e.op(ty, Op::MulAdd(p, x, x));
+    // Next to the smallest normal number a device may flush the product: there it is x alone times 2/√π, the rest lost in
+    // rounding.
+    let factor = e.like(x, std::f64::consts::FRAC_2_SQRT_PI);
+    let linear = e.mul(x, factor);
+    let edge = e.like(x, tiny);
+    let is_tiny = e.cmp(CmpOp::Lt, a, edge);
+    let low = e.select(is_tiny, linear, low);
     let top = e.like(x, top);
     let w = e.bin(BinaryOp::Min, a, top);
     let w = e.sub(w, one);

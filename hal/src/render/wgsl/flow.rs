@@ -107,6 +107,12 @@ impl Printer<'_> {
             self.text[out.at()] = vec![text];
             return Ok(());
         }
+        if let Op::Const(bits) = op
+            && ty.elem().is_some_and(Elem::is_int)
+        {
+            // Of a vector: amounts of shifts are written as u32 at once, because naga casts no vector of u64 constants.
+            self.known[out.at()] = Some(*bits);
+        }
         let alias = self.hide_constants(op);
         let all = (0..parts(ty.lanes())).map(|part| self.expression(op, ty, part)).collect::<Result<Vec<_>>>()?;
         for (v, text) in alias {
