@@ -1,5 +1,5 @@
 //! Functions that the legaliser makes itself, against numbers of more digits: in every kind of number, on machines that
-//! fuse or do not, keep subnormal numbers or flush them, and divide carelessly.
+//! fuse or do not, contract what should be rounded twice, keep subnormal numbers or flush them, and divide carelessly.
 
 use crate::{
     legal::plain,
@@ -12,10 +12,10 @@ use anychip_hal::{
     ir::{build::Builder, legal::*, *},
 };
 
-const STRICT: Machine = Machine { fused: false, flush: false, sloppy: 0 };
-const FUSED: Machine = Machine { fused: true, ..STRICT };
+const STRICT: Machine = Machine { fused: false, flush: false, contracts: false, sloppy: 0 };
 const FLUSHES: Machine = Machine { flush: true, ..STRICT };
-const CARELESS: Machine = Machine { sloppy: 2, fused: true, flush: false };
+const CONTRACTS: Machine = Machine { fused: true, contracts: true, ..STRICT };
+const CARELESS: Machine = Machine { sloppy: 2, ..CONTRACTS };
 
 /// A function, how it is written, its truth, and the units in the last place that it may be off.
 #[derive(Clone, Copy)]
@@ -323,7 +323,7 @@ fn keeps(name: &str, function: Function, kind: Kind, bound: f64) {
     assert!(x.len() >= 20_000, "{} points", x.len());
     let numbers: Vec<[f64; 2]> = x.iter().zip(&y).map(|(x, y)| [kind.number(*x), kind.number(*y)]).collect();
     let wants: Vec<Wide> = numbers.iter().map(|[x, y]| truth(function, kind, *x, *y)).collect();
-    for machine in [STRICT, FUSED, FLUSHES, CARELESS] {
+    for machine in [STRICT, FLUSHES, CONTRACTS, CARELESS] {
         if machine.sloppy > 0 && kind == Double {
             continue;
         }

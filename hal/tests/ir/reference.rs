@@ -26,6 +26,8 @@ pub struct Machine {
     pub fused: bool,
     /// Floating-point operations take subnormal operands as zeros and give zeros for subnormal results.
     pub flush: bool,
+    /// Sums and differences take products that they are made of without rounding them, as compilers do that contract.
+    pub contracts: bool,
     /// Units in the last place that divisions and square roots of f32 are off.
     pub sloppy: u32,
 }
@@ -106,16 +108,24 @@ pub fn run_on(
             }
         }
     }
+    let mut products = vec![None; k.values.len()];
+    visit(&k.body, &mut |i| {
+        if let (Op::Binary(BinaryOp::Mul, a, b), Some(out)) = (&i.op, i.out) {
+            products[out.at()] =
+                (machine.contracts && k.ty(out).elem().is_some_and(Elem::is_float)).then_some((*a, *b));
+        }
+    });
     for g in 0..groups.iter().product::<u32>() {
         let group = [g % groups[0], g / groups[0] % groups[1], g / groups[0] / groups[1]];
         let shared: Vec<Cells> = k.shared.iter().map(|a| cells(a.len as usize)).collect();
         let meet = Meet::new(k.lanes() as usize);
         std::thread::scope(|scope| {
             for lane in 0..k.lanes() {
-                let (memory, shared, given, meet) = (&memory, &shared, &given, &meet);
+                let (memory, shared, given, meet, products) = (&memory, &shared, &given, &meet, &products[..]);
                 scope.spawn(move || {
                     let mut l = Lane {
                         machine,
+                        products,
                         k,
                         lane,
                         group,
@@ -157,6 +167,8 @@ enum Flow {
 
 struct Lane<'a> {
     machine: Machine,
+    /// Factors of the values that are products of floats, where the machine contracts.
+    products: &'a [Option<(Value, Value)>],
     k: &'a Kernel,
     lane: u32,
     group: [u32; 3],
@@ -211,6 +223,13 @@ fn encode(e: Elem, n: Num, idx: u8) -> u64 {
     }
 }
 
+fn fused(elem: Elem, a: f64, b: f64, c: f64) -> f64 {
+    match elem {
+        Elem::D(DType::F64) => a.mul_add(b, c),
+        _ => (a as f32).mul_add(b as f32, c as f32) as f64,
+    }
+}
+
 impl Lane<'_> {
     fn block(&mut self, b: &Block) -> Flow {
         for i in b {
@@ -233,6 +252,21 @@ impl Lane<'_> {
             Elem::D(DType::F32) if self.machine.flush && x & 0x7f80_0000 == 0 => x & 0x8000_0000,
             Elem::D(DType::F64) if self.machine.flush && x & 0x7ff0_0000_0000_0000 == 0 => x & 1 << 63,
             _ => x,
+        }
+    }
+
+    /// A sum or difference of a product and another float, rounded once.
+    fn contracted(&self, op: BinaryOp, a: Value, b: Value, l: usize) -> Option<f64> {
+        let float = |v: Value| match self.num(v, l) {
+            Num::F(x) => x,
+            Num::I(_) => panic!("products of floats are floats"),
+        };
+        let minus = if op == BinaryOp::Sub { -1.0 } else { 1.0 };
+        let elem = self.k.ty(a).elem().expect("a number");
+        match (self.products[a.at()], self.products[b.at()]) {
+            (Some((x, y)), _) => Some(fused(elem, float(x), float(y), float(b) * minus)),
+            (None, Some((x, y))) => Some(fused(elem, float(x) * minus, float(y), float(a))),
+            _ => None,
         }
     }
 
@@ -397,15 +431,15 @@ impl Lane<'_> {
                 (UnaryOp::Sqrt, Num::F(a)) => Num::F(self.off(out, a.sqrt())),
                 (op, _) => panic!("{op:?} is not for these tests"),
             },
+            Op::Binary(op @ (BinaryOp::Add | BinaryOp::Sub), a, b) if self.contracted(*op, *a, *b, l).is_some() => {
+                Num::F(self.contracted(*op, *a, *b, l).expect("asked"))
+            }
             Op::Binary(op, a, b) => match (op, self.binary(*op, self.num(*a, l), self.num(*b, l), bits(out, idx))) {
                 (BinaryOp::Div, Num::F(q)) => Num::F(self.off(out, q)),
                 (_, n) => n,
             },
             Op::MulAdd(a, b, c) => match (self.num(*a, l), self.num(*b, l), self.num(*c, l)) {
-                (Num::F(a), Num::F(b), Num::F(c)) if self.machine.fused => Num::F(match out {
-                    Elem::D(DType::F64) => a.mul_add(b, c),
-                    _ => (a as f32).mul_add(b as f32, c as f32) as f64,
-                }),
+                (Num::F(a), Num::F(b), Num::F(c)) if self.machine.fused => Num::F(fused(out, a, b, c)),
                 (Num::F(a), Num::F(b), Num::F(c)) => {
                     let Num::F(p) = decode(out, self.flushed(out, encode_f64(out, a * b)), idx) else {
                         panic!("a float")

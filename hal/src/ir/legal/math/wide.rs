@@ -1,10 +1,11 @@
 //! Unevaluated sums of two floats: twice the digits of the type, from separately rounded + − ×.
 //!
-//! Knuth's and Dekker's error-free transformations. None of them uses `MulAdd`, which may round twice.
+//! Knuth's and Dekker's error-free transformations. None of them uses `MulAdd`, which may round twice, and none minds
+//! contraction; sums must not be re-associated.
 
 use super::code::Num;
 
-/// high + low, |low| at most half a unit in the last place of high.
+/// high + low; but for [`Wide::product`], |low| is at most half a unit in the last place of high.
 #[derive(Clone, Copy)]
 pub(super) struct Wide<'c> {
     pub high: Num<'c>,
@@ -25,11 +26,14 @@ impl<'c> Wide<'c> {
         Wide { high: s, low: b - (s - a) }
     }
 
-    /// a · b, exactly while nothing underflows (in f64 up to 2⁻¹⁰⁶ of it).
+    /// a · b up to about the square of a rounding, while nothing underflows; the low part may be a few units of the high one.
+    /// All products that reach a sum are exact, so that it does not matter whether a compiler contracts them (Dekker's own
+    /// formula subtracts a rounded one).
     pub fn product(a: Num<'c>, b: Num<'c>) -> Wide<'c> {
-        let p = a * b;
         let ((a1, a2), (b1, b2)) = (halves(a), halves(b));
-        Wide { high: p, low: ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2 }
+        let cross = Wide::sum(a1 * b2, a2 * b1);
+        let s = Wide::sum(a1 * b1, cross.high);
+        Wide { high: s.high, low: s.low + (cross.low + a2 * b2) }
     }
 
     /// A constant of the type of `like` in two parts per type, single and double.
