@@ -211,7 +211,7 @@ fn pairs(kind: Kind) -> (Vec<u64>, Vec<u64>) {
     };
     let (_, least) = kind.shape();
     let top = -least as f64;
-    for _ in 0..7000 {
+    for _ in 0..4000 {
         let x = 2f64.powf((random() - 0.5) * 2.0 * top);
         let y = (random() - 0.5) * 200.0 * random() * random();
         // The whole range of results, evenly in its exponent.

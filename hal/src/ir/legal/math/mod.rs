@@ -2,9 +2,9 @@
 //!
 //! Vulkan and WGSL leave sin an absolute error of 2⁻¹¹, exp one of 3 + 2|x| ULP and tanh none at all for large arguments,
 //! and GLSL.std.450 has no such functions of f64. A device without [`Feature::Math`] therefore gets them from here, within
-//! the bounds that `docs/operations.md` states, for every argument. What stays is what drivers have exactly or declare:
-//! + − × (contracted or not, but in the order in which they stand), √, division, rounding to whole numbers, conversions and
-//! integers.
+//! the bounds that `docs/operations.md` states, for every argument. What stays is what drivers have exactly or declare: sums,
+//! differences and products (contracted or not, but in the order in which they stand), √, division, rounding to whole numbers,
+//! conversions and integers.
 //!
 //! `MulAdd` appears where it may round once or twice. Subnormal numbers may be flushed: a function of one is then that of
 //! 0 or the true one. Where NaN and infinity decide, bits are compared. f32 needs 32-bit integers alone, f64 those of 64
