@@ -3,7 +3,7 @@
 
 use crate::common::*;
 use anychip_hal::{
-    Completion, Device, DeviceInfo, Driver, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawProgram, Result,
+    Completion, Device, DeviceInfo, Driver, Loaded, Memory, Module, RawBuffer, RawDevice, RawProgram, Result,
     Submission, Ticket, device::Layers,
 };
 use std::{

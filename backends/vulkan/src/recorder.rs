@@ -9,8 +9,11 @@ use crate::{
     vk_error::Named,
 };
 use anychip_hal::{Command, Error, Memory, Range, Result, Span};
-use ash::vk;
-use std::{collections::HashMap, sync::Arc};
+use ash::vk::{self, Handle as _};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 /// Sets of one descriptor pool, and buffers of all of them.
 const SETS: u32 = 128;
@@ -311,15 +314,23 @@ impl Device {
                     bound.pipeline = program.pipeline;
                 }
                 if !buffers.is_empty() {
-                    let set = slot.set(program.layout.set)?;
-                    // One write goes on through the following bindings, which are all alike.
-                    let write = vk::WriteDescriptorSet::default()
-                        .dst_set(set)
-                        .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
-                        .buffer_info(&buffers);
-                    unsafe {
-                        raw.update_descriptor_sets(&[write], &[]);
-                        raw.cmd_bind_descriptor_sets(buffer, COMPUTE, layout, 0, &[set], &[]);
+                    let names = buffers.iter().flat_map(|b| [b.buffer.as_raw(), b.offset, b.range]).collect();
+                    let set = match bound.sets.entry(names) {
+                        Entry::Occupied(known) => *known.get(),
+                        Entry::Vacant(new) => {
+                            let set = slot.set(program.layout.set)?;
+                            // One write goes on through the following bindings, which are all alike.
+                            let write = vk::WriteDescriptorSet::default()
+                                .dst_set(set)
+                                .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
+                                .buffer_info(&buffers);
+                            unsafe { raw.update_descriptor_sets(&[write], &[]) };
+                            *new.insert(set)
+                        }
+                    };
+                    if bound.set != set {
+                        unsafe { raw.cmd_bind_descriptor_sets(buffer, COMPUTE, layout, 0, &[set], &[]) };
+                        bound.set = set;
                     }
                 }
                 if program.push > 0 {
@@ -343,9 +354,12 @@ enum Step<'a> {
     Launch(Arc<Program>, [u32; 3], Vec<vk::DescriptorBufferInfo>, &'a [u8]),
 }
 
-/// What the command buffer is set to, and room for the words of scalars.
+/// What the command buffer is set to, the sets that it has by their buffers, and room for the words of scalars.
 #[derive(Default)]
 struct Bound {
     pipeline: vk::Pipeline,
+    /// As many buffers have one layout, which the number of names tells apart.
+    set: vk::DescriptorSet,
+    sets: HashMap<Vec<u64>, vk::DescriptorSet>,
     scalars: Vec<u8>,
 }
