@@ -20,7 +20,12 @@ fn lanes(
         let k = b.finish().expect("well-formed");
         let mut buffers = [vec![0xee; 4 * N as usize]];
         run(&device, &k, N, &mut buffers, &[]).unwrap_or_else(|e| panic!("{test}: {e}"));
-        assert_eq!(u32s(&buffers[0]), (0..N as u32).map(|i| want(&device, i)).collect::<Vec<_>>(), "{test} on {}", device.info().id);
+        assert_eq!(
+            u32s(&buffers[0]),
+            (0..N as u32).map(|i| want(&device, i)).collect::<Vec<_>>(),
+            "{test} on {}",
+            device.info().id
+        );
     }
 }
 

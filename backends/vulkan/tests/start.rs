@@ -57,7 +57,8 @@ fn what_the_validation_layer_says_is_an_error() {
         let buffer = device.alloc(64, Memory::Device).expect("fits");
         let submit = |offset| {
             let fill = [AnyCommand::Fill { dst: Range { buffer, offset, bytes: 8 }, word: 1 }];
-            let ticket = device.submit(&Submission { queue: 0, after: &[], work: Work::Commands(&fill), profile: false })?;
+            let ticket =
+                device.submit(&Submission { queue: 0, after: &[], work: Work::Commands(&fill), profile: false })?;
             while device.wait(ticket, Duration::from_secs(10))?.is_none() {}
             Ok::<(), Error>(())
         };

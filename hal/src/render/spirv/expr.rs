@@ -319,15 +319,20 @@ impl Renderer<'_> {
         }
     }
 
-    /// The bits of a float without its sign, and those of infinity: what no compiler's liberties with NaN touch.
-    fn magnitude(&mut self, s: Shape, x: Word) -> Result<(Word, Word)> {
+    /// Integers as wide as floats, and the bits of infinity.
+    fn code(&self, s: Shape) -> Result<(Shape, u64)> {
         let (code, infinity) = match s.d {
             DType::F64 => (DType::U64, 0x7ff0_0000_0000_0000),
             DType::F32 => (DType::U32, 0x7f80_0000),
             DType::F16 => (DType::U16, 0x7c00),
             d => return Err(self.unsupported(format!("{d} is no float with a NaN and an infinity"))),
         };
-        let code = Shape { d: code, ..s };
+        Ok((Shape { d: code, ..s }, infinity))
+    }
+
+    /// The bits of a float without its sign, and those of infinity: what no compiler's liberties with NaN touch.
+    fn magnitude(&mut self, s: Shape, x: Word) -> Result<(Word, Word)> {
+        let (code, infinity) = self.code(s)?;
         let word = self.word(code)?;
         let bits = self.asm.of(S::Bitcast, word, &[x])?;
         let all = self.number(code, u64::MAX >> (65 - 8 * s.d.size()))?;
@@ -364,6 +369,43 @@ impl Renderer<'_> {
         self.asm.of(S::Select, ty, &[is, one, rest])
     }
 
+    /// `x − x`, `x · 0`, `0 / x` and `x / 0` with a zero that is known: infinities and NaN among the numbers decide, by
+    /// their bits. Compilers fold these to 0 or to anything, whatever a module declares (llvmpipe).
+    fn of_zero(&mut self, op: BinaryOp, s: Shape, x: Word, y: Word) -> Result<Option<Word>> {
+        let null = self.number(s, 0)?;
+        let of = match op {
+            BinaryOp::Sub if x == y => x,
+            BinaryOp::Mul if x == null => y,
+            BinaryOp::Mul | BinaryOp::Div if y == null => x,
+            BinaryOp::Div if x == null => y,
+            _ => return Ok(None),
+        };
+        let (ty, mask) = (self.word(s)?, self.mask(s));
+        let (size, infinity) = self.magnitude(s, of)?;
+        let (code, _) = self.code(s)?;
+        let (code_ty, zero) = (self.word(code)?, self.number(code, 0)?);
+        let bits = self.asm.of(S::Bitcast, code_ty, &[of])?;
+        let sign = self.asm.of(S::BitwiseXor, code_ty, &[bits, size])?;
+        let by_zero = op == BinaryOp::Div && y == null;
+        let finite = match (op, by_zero) {
+            (BinaryOp::Sub, _) => zero,
+            (_, true) => self.asm.of(S::BitwiseOr, code_ty, &[sign, infinity])?,
+            (_, false) => sign,
+        };
+        // 0/0 and NaN/0; NaN/0 and 0·∞; NaN − NaN and ∞ − ∞.
+        let wrong = match op {
+            BinaryOp::Div => {
+                let nothing = self.asm.of(S::IEqual, mask, &[size, zero])?;
+                let nan = self.asm.of(S::UGreaterThan, mask, &[size, infinity])?;
+                self.asm.of(S::LogicalOr, mask, &[nothing, nan])?
+            }
+            _ => self.asm.of(S::UGreaterThanEqual, mask, &[size, infinity])?,
+        };
+        let nan = self.float(s, f64::NAN)?;
+        let finite = self.asm.of(S::Bitcast, ty, &[finite])?;
+        Ok(Some(self.asm.of(S::Select, ty, &[wrong, nan, finite])?))
+    }
+
     /// A sum, difference or product that must not become part of a fused one.
     fn alone(&mut self, op: S, ty: Word, x: Word, y: Word) -> Result<Word> {
         let w = self.asm.of(op, ty, &[x, y])?;
@@ -377,6 +419,7 @@ impl Renderer<'_> {
             return self.integer(op, s, x, y);
         }
         match op {
+            BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div if let Some(known) = self.of_zero(op, s, x, y)? => Ok(known),
             BinaryOp::Add => self.alone(S::FAdd, ty, x, y),
             BinaryOp::Sub => self.alone(S::FSub, ty, x, y),
             BinaryOp::Mul => self.alone(S::FMul, ty, x, y),
