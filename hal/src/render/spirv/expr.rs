@@ -269,6 +269,11 @@ impl Renderer<'_> {
             }
             r.asm.glsl(f, ty, &[x])
         };
+        let whole = |r: &mut Self, f: GLOp| {
+            let y = builtin(r, f)?;
+            // llvmpipe rounds a double -0 to 0 where its vectors have 512 bits.
+            if s.d == DType::F64 { r.signed_as(s, y, x) } else { Ok(y) }
+        };
         match op {
             UnaryOp::Neg if float => self.asm.of(S::FNegate, ty, &[x]),
             UnaryOp::Neg => self.asm.of(S::SNegate, ty, &[x]),
@@ -285,10 +290,10 @@ impl Renderer<'_> {
             UnaryOp::Sign => self.sign(s, x),
             UnaryOp::Not if s.d == DType::Bool => self.asm.of(S::LogicalNot, ty, &[x]),
             UnaryOp::Not => self.asm.of(S::Not, ty, &[x]),
-            UnaryOp::Floor => builtin(self, GLOp::Floor),
-            UnaryOp::Ceil => builtin(self, GLOp::Ceil),
-            UnaryOp::Trunc => builtin(self, GLOp::Trunc),
-            UnaryOp::Round => builtin(self, GLOp::RoundEven),
+            UnaryOp::Floor => whole(self, GLOp::Floor),
+            UnaryOp::Ceil => whole(self, GLOp::Ceil),
+            UnaryOp::Trunc => whole(self, GLOp::Trunc),
+            UnaryOp::Round => whole(self, GLOp::RoundEven),
             UnaryOp::Sqrt => builtin(self, GLOp::Sqrt),
             // One over the root: the instruction of that name may be two units off, and some drivers' are estimates.
             UnaryOp::Rsqrt => {
@@ -338,6 +343,18 @@ impl Renderer<'_> {
         let all = self.number(code, u64::MAX >> (65 - 8 * s.d.size()))?;
         let bits = self.asm.of(S::BitwiseAnd, word, &[bits, all])?;
         Ok((bits, self.number(code, infinity)?))
+    }
+
+    /// `y` with the sign of `x`.
+    fn signed_as(&mut self, s: Shape, y: Word, x: Word) -> Result<Word> {
+        let (ty, code) = (self.word(s)?, self.code(s)?.0);
+        let word = self.word(code)?;
+        let (size, _) = self.magnitude(s, y)?;
+        let (of_x, _) = self.magnitude(s, x)?;
+        let bits = self.asm.of(S::Bitcast, word, &[x])?;
+        let sign = self.asm.of(S::BitwiseXor, word, &[bits, of_x])?;
+        let bits = self.asm.of(S::BitwiseOr, word, &[size, sign])?;
+        self.asm.of(S::Bitcast, ty, &[bits])
     }
 
     pub(super) fn is_nan(&mut self, s: Shape, x: Word) -> Result<Word> {
