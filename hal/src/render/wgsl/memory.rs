@@ -47,9 +47,42 @@ impl Printer<'_> {
         }
     }
 
+    /// Lanes of a buffer's elements, where these are vectors.
+    fn view(&self, place: Place) -> Option<u8> {
+        match place {
+            Place::Buffer(p) => self.views.get(&p).copied(),
+            Place::Shared(_) | Place::Private(_) => None,
+        }
+    }
+
+    /// The index of the `n`-th vector of `lanes` from an element that is the first of one.
+    fn vector_index(&mut self, index: Value, lanes: u8, n: u8) -> String {
+        match self.known[index.at()] {
+            Some(first) => format!("{}u", (first as u32) / u32::from(lanes) + u32::from(n)),
+            None => {
+                let first = self.index(index, 0);
+                let first = format!("(u32({first}) >> {}u)", lanes.trailing_zeros());
+                if n == 0 { first } else { format!("{first} + {n}u") }
+            }
+        }
+    }
+
+    /// Parts of so many lanes from a buffer of vectors.
+    fn vectors(&mut self, name: &str, index: Value, view: u8, part: u8, lanes: u8) -> Vec<String> {
+        let all: Vec<_> = (0..lanes / view).map(|n| format!("{name}[{}]", self.vector_index(index, view, n))).collect();
+        match view == part {
+            true => all,
+            // Vectors of 2, two of them a part.
+            false => all.chunks(2).map(|two| format!("vec4({})", two.join(", "))).collect(),
+        }
+    }
+
     /// The parts of what is loaded.
     pub(super) fn load(&mut self, place: Place, index: Value, ty: Type) -> Result<Vec<String>> {
         let (name, d, s) = (self.place_name(place), self.place_type(place), self.shape(ty)?);
+        if let Some(view) = self.view(place) {
+            return Ok(self.vectors(&name, index, view, s.lanes, ty.lanes()));
+        }
         let atomic = self.atomic.contains(&place);
         let mut lanes = vec![];
         for lane in 0..usize::from(ty.lanes()) {
@@ -70,6 +103,19 @@ impl Printer<'_> {
         let (name, d) = (self.place_name(place), self.place_type(place));
         let atomic = self.atomic.contains(&place);
         let lanes = self.k.ty(value).lanes();
+        if let Some(view) = self.view(place) {
+            for n in 0..lanes / view {
+                let first = n * view;
+                let part = self.t(value, usize::from(first / 4)).to_string();
+                let x = match view == lanes.min(4) {
+                    true => part,
+                    false => format!("{part}.{}", if first % 4 == 0 { "xy" } else { "zw" }),
+                };
+                let at = self.vector_index(index, view, n);
+                self.line(&format!("{name}[{at}] = {x};"));
+            }
+            return Ok(());
+        }
         for lane in 0..lanes {
             let at = self.index(index, usize::from(lane));
             let x = self.lane(value, lane);

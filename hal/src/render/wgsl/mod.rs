@@ -2,7 +2,8 @@
 //!
 //! Where WGSL and the kernel language disagree, and what is printed instead:
 //! * Buffers hold elements of 32 bits, and of 16 or 64 where the target has them: the legaliser packs the others into words.
-//! * Vectors have at most 4 lanes: longer ones are held as several vectors of 4. A vector is read from memory lane by lane.
+//! * Vectors have at most 4 lanes: longer ones are held as several vectors of 4. A buffer has elements of one type: where all
+//!   its accesses are aligned vectors it is one of vectors, else a vector is read lane by lane.
 //! * A buffer on which a kernel works with atomics is one of atomics throughout; floats lie in it as their bits.
 //! * What is known when the shader is compiled may neither overflow nor be NaN or infinite: such constants are the results
 //!   of functions, whose arguments no compiler may look into.
@@ -25,7 +26,10 @@ mod number;
 mod tests;
 
 use crate::{DType, Error, Result, ir::*};
-use std::{collections::HashSet, fmt::Write};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write,
+};
 
 /// The name of every module's entry point.
 pub const ENTRY: &str = "main";
@@ -133,6 +137,8 @@ struct Printer<'a> {
     text: Vec<Vec<String>>,
     /// Places that atomics work on.
     atomic: HashSet<Place>,
+    /// Lanes of a buffer's elements, where these are vectors.
+    views: HashMap<ParamId, u8>,
     /// Numbers known now: constants, and variables of unrolled loops.
     known: Vec<Option<u64>>,
     helpers: helpers::Helpers,
@@ -161,12 +167,14 @@ impl<'a> Printer<'a> {
                 atomic.insert(*place);
             }
         });
+        let views = views(k, &atomic);
         Printer {
             k,
             target,
             uses,
             text: vec![vec![]; n],
             atomic,
+            views,
             known: vec![None; n],
             helpers: helpers::Helpers::default(),
             subgroups: false,
@@ -182,7 +190,8 @@ impl<'a> Printer<'a> {
         let mut outside = String::new();
         for (binding, (id, elem, _)) in self.k.buffers().enumerate() {
             let access = if self.writable(id) { "read_write" } else { "read" };
-            let (name, elem) = (self.place_name(Place::Buffer(id)), self.stored(Place::Buffer(id), Elem::D(elem))?);
+            let (name, one) = (self.place_name(Place::Buffer(id)), self.stored(Place::Buffer(id), Elem::D(elem))?);
+            let elem = self.views.get(&id).map_or(one.clone(), |lanes| format!("vec{lanes}<{one}>"));
             let _ = writeln!(outside, "@group(0) @binding({binding}) var<storage, {access}> {name}: array<{elem}>;");
         }
         let (_, bytes) = self.k.scalar_layout();
@@ -371,6 +380,24 @@ impl<'a> Printer<'a> {
         self.names += 1;
         format!("t{}", self.names)
     }
+}
+
+/// Buffers that are read and written by aligned vectors only, with the lanes of the shortest.
+fn views(k: &Kernel, atomic: &HashSet<Place>) -> HashMap<ParamId, u8> {
+    let mut lanes = HashMap::new();
+    visit(&k.body, &mut |i| {
+        let (place, n) = match (&i.op, i.out) {
+            (Op::Load { place, aligned, .. }, Some(out)) => (place, if *aligned { k.ty(out).lanes() } else { 1 }),
+            (Op::Store { place, value, aligned, .. }, _) => (place, if *aligned { k.ty(*value).lanes() } else { 1 }),
+            _ => return,
+        };
+        if let Place::Buffer(p) = place {
+            let least = lanes.entry(*p).or_insert(4);
+            *least = n.min(*least);
+        }
+    });
+    lanes.retain(|p, n| *n > 1 && !atomic.contains(&Place::Buffer(*p)));
+    lanes
 }
 
 /// Counts reads and notes the blocks of definitions and reads.

@@ -59,3 +59,29 @@ fn what_cannot_be_said_is_an_error_that_names_it() {
     let e = render(&k, &Target::default()).expect_err("no f64");
     assert!(e.is_unsupported() && e.to_string().contains("f64"), "{e}");
 }
+
+#[test]
+fn a_buffer_of_aligned_vectors_is_one_throughout() {
+    let mut b = Builder::new("k", [64, 1, 1]);
+    let (x, y) = (b.buffer("x", DType::F32, Access::Read), b.buffer("y", DType::F32, Access::Write));
+    let i = b.builtin(Builtin::GroupId(0));
+    let v = b.load_vec(Place::Buffer(x), i, 8);
+    let w = b.load_vec(Place::Buffer(x), i, 2);
+    let first = b.extract(w, 0);
+    let all = b.splat(first, 8);
+    let sum = b.add(v, all);
+    b.store(Place::Buffer(y), i, sum);
+    let mut k = b.finish().expect("well-formed");
+    k.idx_bits = 32;
+    let one_by_one = render(&k, &Target::default()).expect("printable").source;
+    assert!(one_by_one.contains("b0_x: array<f32>;") && one_by_one.contains("b1_y: array<f32>;"), "{one_by_one}");
+    visit_mut(&mut k.body, &mut |i| {
+        if let Op::Load { aligned, .. } | Op::Store { aligned, .. } = &mut i.op {
+            *aligned = true;
+        }
+    });
+    let text = render(&k, &Target::default()).expect("printable").source;
+    assert!(text.contains("b0_x: array<vec2<f32>>;") && text.contains("b1_y: array<vec4<f32>>;"), "{text}");
+    assert_eq!(text.matches("= vec4(b0_x[").count(), 2, "{text}");
+    assert_eq!(text.matches("b1_y[").count(), 2, "{text}");
+}

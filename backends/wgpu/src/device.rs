@@ -1,0 +1,240 @@
+//! An opened device: the tables behind its handles, and how what wgpu reports becomes errors.
+
+use crate::{
+    NAME,
+    memory::Buffer,
+    probe::{Probed, Shaders},
+    program::Program,
+    queue::{List, State},
+};
+use anychip_hal::{
+    Command, Completion, DeviceInfo, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawList, RawProgram, Result,
+    Submission, Ticket,
+};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Waker,
+    time::Duration,
+};
+
+/// Locks; a thread that panicked while it held the lock left nothing half done.
+pub fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(|p| p.into_inner())
+}
+
+/// Things by handle. Handles are never zero and never used again.
+pub struct Table<T> {
+    next: AtomicU64,
+    things: RwLock<HashMap<u64, Arc<T>>>,
+}
+
+impl<T> Table<T> {
+    fn new() -> Table<T> {
+        Table { next: AtomicU64::new(1), things: RwLock::default() }
+    }
+
+    pub fn insert(&self, thing: Arc<T>) -> u64 {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        self.things.write().unwrap_or_else(|p| p.into_inner()).insert(n, thing);
+        n
+    }
+
+    pub fn get(&self, n: u64) -> Option<Arc<T>> {
+        self.things.read().unwrap_or_else(|p| p.into_inner()).get(&n).cloned()
+    }
+
+    pub fn remove(&self, n: u64) -> Option<Arc<T>> {
+        self.things.write().unwrap_or_else(|p| p.into_inner()).remove(&n)
+    }
+}
+
+/// What wgpu's callbacks leave behind.
+#[derive(Default)]
+pub struct Reported {
+    /// The device is gone.
+    lost: OnceLock<Error>,
+    /// Errors that no call was waiting for; each is told once, by the next call.
+    errors: Mutex<Vec<Error>>,
+}
+
+/// An opened device.
+pub struct Device {
+    pub info: DeviceInfo,
+    pub shaders: Shaders,
+    pub features: wgpu::Features,
+    pub raw: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub used: AtomicU64,
+    pub buffers: Table<Buffer>,
+    pub programs: Table<Program>,
+    pub lists: Table<List>,
+    pub state: Mutex<State>,
+    reported: Arc<Reported>,
+}
+
+impl Device {
+    /// Opens a device of its own, so that losing one handle loses no other.
+    pub async fn open(adapter: &wgpu::Adapter, probed: Probed) -> Result<Device> {
+        let Probed { info, features, limits, shaders } = probed;
+        let wanted = wgpu::DeviceDescriptor {
+            label: Some("anychip"),
+            required_features: features,
+            required_limits: limits,
+            ..Default::default()
+        };
+        let (raw, queue) = adapter.request_device(&wanted).await.map_err(|e| Error::Backend {
+            backend: NAME.into(),
+            code: 0,
+            message: format!("{}: request_device: {e}", info.id),
+        })?;
+        let reported = Arc::new(Reported::default());
+        let (to, id) = (reported.clone(), info.id.clone());
+        raw.on_uncaptured_error(Arc::new(move |e: wgpu::Error| lock(&to.errors).push(error(&id, "wgpu", &e, 0))));
+        let (to, id) = (reported.clone(), info.id.clone());
+        raw.set_device_lost_callback(move |reason, why| {
+            // A device that is dropped is not lost.
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                to.lost.get_or_init(|| Error::DeviceLost { device: id.clone(), why, restart: false });
+            }
+        });
+        Ok(Device {
+            info,
+            shaders,
+            features,
+            raw,
+            queue,
+            used: AtomicU64::new(0),
+            buffers: Table::new(),
+            programs: Table::new(),
+            lists: Table::new(),
+            state: Mutex::default(),
+            reported,
+        })
+    }
+
+    pub fn alive(&self) -> Result<()> {
+        self.reported.lost.get().map_or(Ok(()), |e| Err(e.clone()))
+    }
+
+    /// An error that came while no call waited for it.
+    pub fn earlier(&self) -> Result<()> {
+        self.alive()?;
+        match lock(&self.reported.errors).pop() {
+            Some(e) => Err(e),
+            None => Ok(()),
+        }
+    }
+
+    /// Calls wgpu, and gives the errors of that. In a browser they come later: the next call tells them.
+    pub fn guarded<T>(&self, what: &str, asked: u64, call: impl FnOnce() -> T) -> Result<T> {
+        if cfg!(target_arch = "wasm32") {
+            let made = call();
+            return self.earlier().map(|()| made);
+        }
+        let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory]
+            .map(|f| self.raw.push_error_scope(f));
+        let made = call();
+        let mut found = None;
+        for scope in scopes.into_iter().rev() {
+            if let Some(e) = crate::now(scope.pop())? {
+                found = Some(error(&self.info.id, what, &e, asked));
+            }
+        }
+        self.alive()?;
+        found.map_or(Ok(made), Err)
+    }
+
+    pub fn program(&self, p: RawProgram) -> Result<Arc<Program>> {
+        self.programs
+            .get(p.0)
+            .ok_or_else(|| Error::invalid(format!("{}: program {} does not exist", self.info.id, p.0)))
+    }
+}
+
+/// wgpu's error as one of the contract's.
+fn error(device: &str, what: &str, e: &wgpu::Error, asked: u64) -> Error {
+    let (code, words) = match e {
+        wgpu::Error::OutOfMemory { source } => {
+            return Error::OutOfMemory { device: device.into(), asked, why: format!("{what}: {source}") };
+        }
+        wgpu::Error::Validation { description, .. } => (1, description),
+        wgpu::Error::Internal { description, .. } => (2, description),
+    };
+    Error::Backend { backend: NAME.into(), code, message: format!("{device}: {what}: {words}") }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // Work that is under way ends first; a device that is gone has none.
+        let _ = self.raw.poll(wgpu::PollType::wait_indefinitely());
+    }
+}
+
+impl RawDevice for Device {
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
+        self.alive()?;
+        self.create(bytes, memory)
+    }
+
+    fn free(&self, buffer: RawBuffer) {
+        self.destroy(buffer);
+    }
+
+    fn host_write(&self, buffer: RawBuffer, at: u64, from: &[u8]) -> Result<()> {
+        self.alive()?;
+        self.write(buffer, at, from)
+    }
+
+    fn host_read(&self, buffer: RawBuffer, at: u64, to: &mut [u8]) -> Result<()> {
+        self.alive()?;
+        self.read(buffer, at, to)
+    }
+
+    fn load(&self, module: &Module<'_>, cached: Option<&[u8]>) -> Result<Loaded> {
+        self.alive()?;
+        match module {
+            Module::Kernel(k) => self.compile(k, cached),
+            Module::Graph(g) => Err(Error::unsupported(
+                format!("graph {} on {}", g.name, self.info.id),
+                "this device takes kernels only",
+            )),
+        }
+    }
+
+    fn unload(&self, program: RawProgram) {
+        self.programs.remove(program.0);
+    }
+
+    fn record(&self, commands: &[Command]) -> Result<RawList> {
+        self.alive()?;
+        let list = self.prepare(commands)?;
+        Ok(RawList(self.lists.insert(Arc::new(list))))
+    }
+
+    fn release(&self, list: RawList) {
+        self.lists.remove(list.0);
+    }
+
+    fn submit(&self, work: &Submission<'_>) -> Result<Ticket> {
+        self.earlier()?;
+        self.enqueue(work)
+    }
+
+    fn wait(&self, ticket: Ticket, timeout: Duration) -> Result<Option<Completion>> {
+        self.alive()?;
+        self.await_ticket(ticket, timeout)
+    }
+
+    fn notify(&self, ticket: Ticket, waker: Waker) -> bool {
+        // Elsewhere callbacks run only while somebody polls: hal does.
+        cfg!(target_arch = "wasm32") && self.wake(ticket, waker)
+    }
+}
