@@ -18,6 +18,8 @@ static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
     registry.add(Arc::new(anychip_opencl::OpenClDriver::new()));
     #[cfg(feature = "vulkan")]
     registry.add(Arc::new(anychip_vulkan::VulkanDriver::new()));
+    #[cfg(feature = "wgpu")]
+    registry.add(Arc::new(anychip_wgpu::WgpuDriver::new()));
     RwLock::new(registry)
 });
 

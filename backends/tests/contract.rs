@@ -108,11 +108,13 @@ fn copies_and_fills_at_any_byte() {
         let bytes: Vec<u8> = (0..100).collect();
         d.host_write(up, 0, &bytes).expect("written");
         let part = |buffer, offset, bytes| Range { buffer, offset, bytes };
+        let (from, to, bytes_copied) = if d.info().limits.copy_align == 1 { (13, 7, 31) } else { (12, 8, 32) };
         let t = submit(
             &*d,
             &[
                 Command::Fill { dst: part(mid, 0, 100), word: 0x04030201 },
-                Command::Copy { src: part(up, 13, 31), dst: part(mid, 7, 31) },
+                // At the finest that the device copies by.
+                Command::Copy { src: part(up, from, bytes_copied), dst: part(mid, to, bytes_copied) },
                 Command::Copy { src: all(mid, 100), dst: all(down, 100) },
             ],
         )
@@ -121,7 +123,8 @@ fn copies_and_fills_at_any_byte() {
         let mut got = vec![0; 100];
         d.host_read(down, 0, &mut got).expect("read");
         let mut want: Vec<u8> = (0..100).map(|i| 1 + (i % 4) as u8).collect();
-        want[7..38].copy_from_slice(&bytes[13..44]);
+        let (to, from, n) = (to as usize, from as usize, bytes_copied as usize);
+        want[to..to + n].copy_from_slice(&bytes[from..from + n]);
         assert_eq!(got, want);
         let e = d.host_read(down, 90, &mut got).expect_err("past the end");
         assert!(matches!(e, Error::InvalidArgument(_)) && e.to_string().contains("100"), "{e}");
@@ -140,7 +143,8 @@ fn an_offset_binds_a_part() {
         let (n, bytes) = (64u64, 256u64);
         let (a, up) =
             (d.alloc(2 * align + bytes, Memory::Device).expect("fits"), d.alloc(bytes, Memory::Upload).expect("fits"));
-        let c = d.alloc(bytes, Memory::Readback).expect("fits");
+        let (b, c) = (d.alloc(bytes, Memory::Device).expect("fits"), d.alloc(bytes, Memory::Device).expect("fits"));
+        let down = d.alloc(bytes, Memory::Readback).expect("fits");
         d.host_write(up, 0, &bytes_of(&(0..64).map(|i| i as f32).collect::<Vec<_>>(), f32::to_le_bytes))
             .expect("written");
         let part = Range { buffer: a, offset: 2 * align, bytes };
@@ -149,21 +153,23 @@ fn an_offset_binds_a_part() {
                 &*d,
                 &[
                     Command::Copy { src: all(up, bytes), dst: part },
+                    Command::Copy { src: all(up, bytes), dst: all(b, bytes) },
                     Command::Launch {
                         program: p,
                         groups: [1, 1, 1],
-                        bindings: vec![part, all(up, bytes), all(c, bytes)],
+                        bindings: vec![part, all(b, bytes), all(c, bytes)],
                         scalars: hidden(&k, n, 1),
                     },
+                    Command::Copy { src: all(c, bytes), dst: all(down, bytes) },
                 ],
             )
             .expect("queued");
             finish(&*d, t);
         }
         let mut got = vec![0; bytes as usize];
-        d.host_read(c, 0, &mut got).expect("read");
+        d.host_read(down, 0, &mut got).expect("read");
         assert_eq!(f32s(&got), (0..64).map(|i| 2.0 * i as f32).collect::<Vec<_>>());
-        [a, up, c].iter().for_each(|b| d.free(*b));
+        [a, b, up, c, down].iter().for_each(|b| d.free(*b));
     }
 }
 
@@ -279,25 +285,29 @@ fn nanos() -> u32 {
 
 pub fn check_add(d: &dyn RawDevice, k: &Kernel, program: anychip_hal::RawProgram) {
     let b = |m| d.alloc(256, m).expect("fits");
-    let (x, y, z) = (b(Memory::Upload), b(Memory::Upload), b(Memory::Readback));
-    d.host_write(x, 0, &bytes_of(&[1.5f32; 64], f32::to_le_bytes)).expect("written");
-    d.host_write(y, 0, &bytes_of(&[2.0f32; 64], f32::to_le_bytes)).expect("written");
-    let bindings = [x, y, z].map(|b| all(b, 256)).to_vec();
+    let (up, x, y, z, down) =
+        (b(Memory::Upload), b(Memory::Device), b(Memory::Device), b(Memory::Device), b(Memory::Readback));
+    d.host_write(up, 0, &bytes_of(&[1.5f32; 64], f32::to_le_bytes)).expect("written");
     let t = submit(
         d,
-        &[Command::Launch {
-            program,
-            groups: [64 / k.lanes(), 1, 1],
-            bindings,
-            scalars: hidden(k, 64, u64::from(64 / k.lanes())),
-        }],
+        &[
+            Command::Copy { src: all(up, 256), dst: all(x, 256) },
+            Command::Fill { dst: all(y, 256), word: 2.0f32.to_bits() },
+            Command::Launch {
+                program,
+                groups: [64 / k.lanes(), 1, 1],
+                bindings: [x, y, z].map(|b| all(b, 256)).to_vec(),
+                scalars: hidden(k, 64, u64::from(64 / k.lanes())),
+            },
+            Command::Copy { src: all(z, 256), dst: all(down, 256) },
+        ],
     )
     .expect("queued");
     finish(d, t);
     let mut got = vec![0; 256];
-    d.host_read(z, 0, &mut got).expect("read");
+    d.host_read(down, 0, &mut got).expect("read");
     assert_eq!(f32s(&got), vec![3.5; 64]);
-    [x, y, z].iter().for_each(|b| d.free(*b));
+    [up, x, y, z, down].iter().for_each(|b| d.free(*b));
 }
 
 /// Runs for a while: `rounds` dependent multiplications a lane. llvmpipe ends a lane's loops after 65,535 rounds.
@@ -441,16 +451,17 @@ fn a_list_runs_again_and_again() {
             d.alloc(256, Memory::Readback).expect("fits"),
         );
         let twin = d.alloc(256, Memory::Device).expect("fits");
+        let more = d.alloc(256, Memory::Device).expect("fits");
         let k = legal(&*d, &vector_add("add_list"));
         let program = d.load(&Module::Kernel(&k), None).expect("compiles").program;
         let launch = Command::Launch {
             program,
             groups: [1, 1, 1],
-            bindings: vec![all(up, 256), all(sum, 256), all(twin, 256)],
+            bindings: vec![all(more, 256), all(sum, 256), all(twin, 256)],
             scalars: hidden(&k, 64, 1),
         };
         // Adds what is in `up` to `sum` three times.
-        let mut commands = vec![];
+        let mut commands = vec![Command::Copy { src: all(up, 256), dst: all(more, 256) }];
         for _ in 0..3 {
             commands.extend([launch.clone(), Command::Copy { src: all(twin, 256), dst: all(sum, 256) }]);
         }
@@ -495,6 +506,6 @@ fn a_list_runs_again_and_again() {
             .submit(&Submission { queue: 0, after: &[], work: Work::List(list), profile: false })
             .expect_err("it is released");
         assert!(matches!(e, Error::InvalidArgument(_)), "{e}");
-        [up, sum, down, twin].iter().for_each(|b| d.free(*b));
+        [up, sum, down, twin, more].iter().for_each(|b| d.free(*b));
     }
 }

@@ -130,7 +130,7 @@ impl Device {
         if !b.mapped() {
             b.map();
             // Only memory that no work has used yet comes here: that which was is mapped.
-            let _ = self.raw.poll(wgpu::PollType::wait_indefinitely());
+            let _ = self.raw.poll(wgpu::PollType::Poll);
             self.earlier()?;
         }
         if !b.mapped() {

@@ -147,8 +147,8 @@ impl Device {
                 ty: wgpu::BindingType::Buffer {
                     ty,
                     has_dynamic_offset,
-                    // A launch is not asked again for what hal has checked.
-                    min_binding_size: NonZeroU64::new(4),
+                    // A launch is not asked again for what hal has checked; no element is longer.
+                    min_binding_size: NonZeroU64::new(16).filter(|_| !has_dynamic_offset),
                 },
                 count: None,
             })

@@ -20,8 +20,6 @@ use std::{
 const PATTERN: u64 = 1 << 20;
 /// Commands whose times one set of queries holds.
 const TIMED: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
-/// How long one question to the driver may take: a submission of another thread waits that long.
-const SLICE: Duration = Duration::from_millis(1);
 
 /// The queue's tickets.
 #[derive(Default)]
@@ -36,7 +34,6 @@ pub struct State {
 
 struct Pending {
     value: u64,
-    index: wgpu::SubmissionIndex,
     done: Arc<Done>,
     uniforms: Option<wgpu::Buffer>,
     times: Option<wgpu::Buffer>,
@@ -197,12 +194,13 @@ impl Device {
         let profile = work.profile && self.info.clock.is_some();
         // Held until everything is queued: the order of tickets is the order of the queue.
         let mut state = lock(&self.state);
-        let (index, uniforms, times) = self.guarded("a submission", 0, || {
+        let (uniforms, times) = self.guarded("a submission", 0, || {
             let uniforms = self.uniforms(&list, &mut state);
             let mut encoder = self.raw.create_command_encoder(&Default::default());
             let times = self.encode(&list, uniforms.as_ref(), profile, &mut encoder);
             list.host.iter().for_each(|b| b.unmap());
-            (self.queue.submit([encoder.finish()]), uniforms, times)
+            self.queue.submit([encoder.finish()]);
+            (uniforms, times)
         })?;
         list.host.iter().for_each(|b| b.map());
         if let Some(times) = &times {
@@ -217,7 +215,7 @@ impl Device {
         });
         state.last += 1;
         let value = state.last;
-        state.pending.push_back(Pending { value, index, done, uniforms, times });
+        state.pending.push_back(Pending { value, done, uniforms, times });
         Ok(Ticket { queue: 0, value })
     }
 
@@ -361,10 +359,10 @@ impl Device {
             if ticket.queue != 0 || ticket.value == 0 || ticket.value > state.last {
                 return Err(Error::invalid(format!("{}: ticket {ticket:?} was never given out", self.info.id)));
             }
-            state.pending.iter().find(|p| p.value == ticket.value).map(|p| (p.index.clone(), p.done.clone()))
+            state.pending.iter().find(|p| p.value == ticket.value).map(|p| p.done.clone())
         };
-        if let Some((index, done)) = found {
-            if !self.ended(index, &done, timeout)? {
+        if let Some(done) = found {
+            if !self.ended(&done, timeout)? {
                 return Ok(None);
             }
             self.retire(ticket.value);
@@ -373,24 +371,29 @@ impl Device {
         Ok(Some(Completion { spans: lock(&self.state).spans.remove(&ticket.value).unwrap_or_default() }))
     }
 
-    /// Asks until the time is up, in slices: wgpu lets nobody submit while somebody waits.
-    fn ended(&self, index: wgpu::SubmissionIndex, done: &Done, timeout: Duration) -> Result<bool> {
+    /// Asks until the time is up. wgpu's own wait is not for two threads: what one waits for another may finish in between, and
+    /// wgpu-core 30 then ends the process by an assertion.
+    fn ended(&self, done: &Done, timeout: Duration) -> Result<bool> {
         // A browser has no such clock, and nothing there waits.
         let begin = (!cfg!(target_arch = "wasm32")).then(Instant::now);
-        let _ = self.raw.poll(wgpu::PollType::Poll);
         loop {
+            if !done.is.load(Ordering::Acquire) {
+                let _ = self.raw.poll(wgpu::PollType::Poll);
+            }
             if done.is.load(Ordering::Acquire) {
                 return Ok(true);
             }
             self.alive()?;
-            let left = begin.map_or(Duration::ZERO, |b| timeout.saturating_sub(b.elapsed()));
-            if left.is_zero() {
+            let waited = begin.map_or(timeout, |b| b.elapsed());
+            if waited >= timeout {
                 return Ok(false);
             }
-            let wait = wgpu::PollType::Wait { submission_index: Some(index.clone()), timeout: Some(left.min(SLICE)) };
-            if self.raw.poll(wait).is_ok() && !done.is.load(Ordering::Acquire) {
-                // Another thread is about to say so.
+            // Short work is answered at once; long work by at most a sixteenth late, and its cores are left to it.
+            if waited < Duration::from_micros(30) {
                 std::thread::yield_now();
+            } else {
+                let nap = (waited / 16).clamp(Duration::from_micros(10), Duration::from_millis(1));
+                std::thread::sleep(nap.min(timeout - waited));
             }
         }
     }

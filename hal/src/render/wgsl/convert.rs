@@ -10,6 +10,8 @@ impl Printer<'_> {
         let t = self.type_name(to)?;
         Ok(match (from.d, to.d) {
             (f, t) if f == t => x,
+            // naga's `!=` is false for NaN.
+            (f, DType::Bool) if f.is_float() => format!("(!({x} == {}))", self.literal(from, 0)),
             (_, DType::Bool) => format!("({x} != {})", self.literal(from, 0)),
             (f, d) if f.is_float() && d.is_int() => {
                 // The bounds of integers are no numbers of f16.
@@ -21,6 +23,17 @@ impl Printer<'_> {
                 };
                 format!("{}({x})", self.helpers.saturate(from, to))
             }
+            // naga extends by the sign of the result: first to longer, then to the other sign.
+            (f, d) if f.is_int() && d.is_int() && f.is_signed() != d.is_signed() && d.size() > f.size() => {
+                let longer = match (d.size(), f.is_signed()) {
+                    (8, true) => DType::I64,
+                    (8, false) => DType::U64,
+                    (_, true) => DType::I32,
+                    (_, false) => DType::U32,
+                };
+                format!("{t}({}({x}))", name(Shape { d: longer, ..to }))
+            }
+            (DType::F64, DType::F16) => format!("{}({x})", self.helpers.half_of_double(to.lanes)),
             _ => format!("{t}({x})"),
         })
     }

@@ -19,6 +19,10 @@ impl Printer<'_> {
             Op::Builtin(b) => self.builtin(*b, s)?,
             Op::Unary(op, a) => self.unary(*op, *a, part)?,
             Op::Binary(op, a, b) => self.binary(*op, *a, *b, part)?,
+            // naga's `!=` is false for NaN.
+            Op::Compare(CmpOp::Ne, a, b) if self.shape(self.k.ty(*a))?.d.is_float() => {
+                format!("(!({} == {}))", self.t(*a, part), self.t(*b, part))
+            }
             Op::Compare(op, a, b) => {
                 let sign = match op {
                     CmpOp::Eq => "==",
@@ -60,6 +64,14 @@ impl Printer<'_> {
         let text = match b {
             Builtin::GroupId(d) => format!("group_id.{}", axis(d)),
             Builtin::NumGroups(d) => format!("num_groups.{}", axis(d)),
+            Builtin::LocalId(d) if self.flat() => {
+                let [x, y, _] = self.k.workgroup;
+                match d {
+                    0 => format!("(local_id.x % {x}u)"),
+                    1 => format!("((local_id.x / {x}u) % {y}u)"),
+                    _ => format!("(local_id.x / {}u)", x * y),
+                }
+            }
             Builtin::LocalId(d) => format!("local_id.{}", axis(d)),
             Builtin::SubgroupSize => "subgroup_size".into(),
             Builtin::SubgroupLane => "subgroup_lane".into(),
@@ -114,6 +126,9 @@ impl Printer<'_> {
             UnaryOp::Tan => call("tan"),
             UnaryOp::Tanh => call("tanh"),
             UnaryOp::Erf => return Err(self.unsupported("erf must be lowered by the legaliser")),
+            UnaryOp::CountOnes | UnaryOp::LeadingZeros | UnaryOp::TrailingZeros if s.d.size() != 4 => {
+                format!("{}({x})", self.helpers.counting(op, s))
+            }
             UnaryOp::CountOnes => call("countOneBits"),
             UnaryOp::LeadingZeros => call("countLeadingZeros"),
             UnaryOp::TrailingZeros => call("countTrailingZeros"),

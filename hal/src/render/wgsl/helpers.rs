@@ -2,7 +2,7 @@
 //! must not know the argument.
 
 use super::Shape;
-use crate::DType;
+use crate::{DType, ir::UnaryOp};
 use std::collections::BTreeSet;
 
 /// The name of a shape's type; what the target has was checked where values are declared.
@@ -136,6 +136,57 @@ impl Helpers {
             let (mask, inf) = (h.literal(u, u64::MAX >> if d == DType::U64 { 1 } else { 33 }), h.literal(u, inf));
             let u = name(u);
             format!("fn {function}(x: {t}) -> {bool} {{\n    return (bitcast<{u}>({x}) & {mask}) {op} {inf};\n}}\n")
+        })
+    }
+
+    /// Bits of 16- and 64-bit integers, counted in 32-bit ones.
+    pub fn counting(&mut self, op: UnaryOp, s: Shape) -> String {
+        let (t, what) = (name(s), format!("{op:?}").to_lowercase());
+        self.need(format!("{what}_{}", tag(s)), |h, function| {
+            let words = Shape { d: DType::U32, ..s };
+            let u = name(words);
+            let n = |h: &mut Helpers, x: u64| h.literal(words, x);
+            let (w16, w32, ones) = (n(h, 16), n(h, 32), n(h, 0xffff));
+            let body = match (s.d.size(), op) {
+                (2, UnaryOp::CountOnes) => format!("return {t}(countOneBits({u}(x) & {ones}));"),
+                (2, UnaryOp::LeadingZeros) => format!("return {t}(countLeadingZeros({u}(x) & {ones}) - {w16});"),
+                (2, _) => format!("return {t}(min(countTrailingZeros({u}(x)), {w16}));"),
+                (_, op) => {
+                    let halves = format!("let low = {u}(x);\n    let high = {u}(x >> {w32});\n    ");
+                    let count = match op {
+                        UnaryOp::CountOnes => "countOneBits(low) + countOneBits(high)".to_string(),
+                        UnaryOp::LeadingZeros => {
+                            let lower = format!("{w32} + countLeadingZeros(low)");
+                            format!("select(countLeadingZeros(high), {lower}, high == {})", n(h, 0))
+                        }
+                        _ => {
+                            let upper = format!("{w32} + countTrailingZeros(high)");
+                            format!("select(countTrailingZeros(low), {upper}, low == {})", n(h, 0))
+                        }
+                    };
+                    format!("{halves}return {t}({count});")
+                }
+            };
+            format!("fn {function}(x: {t}) -> {t} {{\n    {body}\n}}\n")
+        })
+    }
+
+    /// f64 to f16, rounded once: to f32 with the last bit set where something is lost, then to f16.
+    pub fn half_of_double(&mut self, lanes: u8) -> String {
+        let of = |d: DType| Shape { d, lanes };
+        self.need(format!("{}_of_f64", tag(of(DType::F16))), |h, function| {
+            let [half, double, single, u] =
+                [DType::F16, DType::F64, DType::F32, DType::U32].map(|d| name(of(d)));
+            let words = of(DType::U32);
+            let (one, zero, rest, inf) =
+                (h.literal(words, 1), h.literal(words, 0), h.literal(words, 0x7fff_ffff), h.literal(words, 0x7f80_0000));
+            format!(
+                "fn {function}(x: {double}) -> {half} {{\n    let near = {single}(x);\n    let back = {double}(near);\n    \
+                 let bits = bitcast<{u}>(near);\n    \
+                 let lost = (!(back == x)) & ((bits & {one}) == {zero}) & ((bits & {rest}) < {inf});\n    \
+                 let odd = select(bits + {one}, bits - {one}, abs(back) > abs(x));\n    \
+                 return {half}(bitcast<{single}>(select(bits, odd, lost)));\n}}\n"
+            )
         })
     }
 

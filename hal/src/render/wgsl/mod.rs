@@ -11,6 +11,7 @@
 //! * `min` and `max` may drop a NaN, `sign` of it is anything: comparisons keep it. A NaN is recognised by its bits.
 //! * A driver may contract `a * b + c`. There is no `fma` that is promised to round once.
 //! * Scalars are words of a block, in immediate memory or a uniform buffer.
+//! * Bits are counted in 32-bit integers only.
 //! * Lanes must not be named by a number in `subgroupBroadcast`: a shuffle stands for it.
 //!
 //! The interface: buffer parameters are `@binding(0..)` of `@group(0)`, in order. Scalars are the packed bytes of
@@ -98,7 +99,7 @@ pub fn render(kernel: &Kernel, target: &Target) -> Result<Rendered> {
     for text in &p.helpers.texts {
         source.push_str(text);
     }
-    let [x, y, z] = kernel.workgroup;
+    let [x, y, z] = if p.flat() { [kernel.lanes(), 1, 1] } else { kernel.workgroup };
     let _ = writeln!(source, "@compute @workgroup_size({x}, {y}, {z})");
     let _ = writeln!(source, "fn {ENTRY}({}) {{", p.builtins().join(", "));
     source.push_str(&p.out);
@@ -228,6 +229,16 @@ impl<'a> Printer<'a> {
             }
         }
         Ok((outside, inside))
+    }
+
+    /// naga knows lanes and numbers of subgroups in workgroups of one dimension only: the workgroup is then one, and a lane's
+    /// places in it are computed.
+    fn flat(&self) -> bool {
+        let mut subgroups = false;
+        visit(&self.k.body, &mut |i| {
+            subgroups |= matches!(i.op, Op::Builtin(Builtin::SubgroupLane | Builtin::SubgroupId));
+        });
+        subgroups && self.k.workgroup[1..] != [1, 1]
     }
 
     /// The parameters that hold numbers from the surroundings, as far as the kernel reads them.
@@ -392,7 +403,12 @@ fn views(k: &Kernel, atomic: &HashSet<Place>) -> HashMap<ParamId, u8> {
             _ => return,
         };
         if let Place::Buffer(p) = place {
-            let least = lanes.entry(*p).or_insert(4);
+            // No element is longer than 16 bytes.
+            let size = match k.params[p.at()].kind {
+                ParamKind::Buffer { elem, .. } => elem.size() as u8,
+                ParamKind::Scalar { .. } => 16,
+            };
+            let least = lanes.entry(*p).or_insert((16 / size).min(4));
             *least = n.min(*least);
         }
     });
