@@ -29,10 +29,6 @@ fn lanes(
     }
 }
 
-fn has_i64(device: &Device) -> bool {
-    device.info().types.contains_key(&DType::I64)
-}
-
 #[test]
 fn loops_branches_break_continue_return() {
     lanes(
@@ -88,7 +84,7 @@ fn loops_branches_break_continue_return() {
 fn loops_end_before_their_type_overflows() {
     lanes(
         "edges",
-        |device, b, _, out| {
+        |_, b, _, out| {
             let zero = b.u32(0);
             let count = b.var("count", zero);
             let bump = |b: &mut Builder| {
@@ -106,9 +102,6 @@ fn loops_end_before_their_type_overflows() {
                 (DType::I32, 7, -7, 1),                                  // 0
                 (DType::U32, 0, 3, 0),                                   // 3: step 0 counts as 1
             ] {
-                if d == DType::I64 && !has_i64(device) {
-                    continue;
-                }
                 let (s, e, t) = (b.integer(d, start), b.integer(d, end), b.integer(d, step));
                 // Through variables, so that nothing is known when it is printed; and as constants.
                 let (vs, ve, vt) = (b.var("s", s), b.var("e", e), b.var("t", t));
@@ -125,7 +118,7 @@ fn loops_end_before_their_type_overflows() {
             let c = b.get(count);
             out(b, c);
         },
-        |device, _| 4 * (2 + 2 + 3 + 3 + 3 + if has_i64(device) { 2 } else { 0 }),
+        |_, _| 4 * (2 + 2 + 3 + 3 + 2 + 3),
     );
 }
 
@@ -387,11 +380,6 @@ fn scalars_of_every_type() {
             types.push((DType::F64, ScalarArg::F64(1e-3)));
             want.push(1e-3);
         }
-        let keeps: Vec<bool> = types.iter().map(|(d, _)| !d.is_int() || d.size() < 8 || has_i64(&device)).collect();
-        let mut keep = keeps.iter();
-        types.retain(|_| *keep.next().expect("one each"));
-        let mut keep = keeps.iter();
-        want.retain(|_| *keep.next().expect("one each"));
         for (n, (d, arg)) in types.iter().enumerate() {
             let v = b.scalar(&format!("s{n}"), *d);
             let v = b.cast(DType::F32, v);

@@ -293,6 +293,7 @@ fn pack(variant: &Variant, user: &[ScalarArg], rests: &[(u64, u64)], groups: u64
     for &(slot, from) in &variant.scalars {
         let bits = match from {
             Source::User(n) => user[n].bits(),
+            Source::High(n) => user[n].bits() >> 32,
             Source::Offset(n) => rests[n].0,
             Source::Len(n) => rests[n].1,
             Source::Groups => groups,

@@ -87,6 +87,8 @@ pub(super) struct Variant {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     User(usize),
+    /// The high word of the caller's scalar.
+    High(usize),
     Offset(usize),
     Len(usize),
     Groups,
@@ -193,7 +195,7 @@ impl Variant {
         let info = device.info();
         let mut kernel = legalise(source, info, idx_bits, checks)?;
         let place_of: FxHashMap<_, _> = kernel.buffers().enumerate().map(|(n, (p, ..))| (p, n)).collect();
-        let mut user = 0;
+        let (mut user, mut users) = (0, FxHashMap::default());
         let (slots, scalar_bytes) = kernel.scalar_layout();
         let mut scalars = Vec::with_capacity(slots.len());
         let mut folds = false;
@@ -201,11 +203,13 @@ impl Variant {
             let ParamKind::Scalar { role, .. } = kernel.params[slot.param.at()].kind else { continue };
             let from = match role {
                 Role::User => {
+                    users.insert(slot.param, user);
                     user += 1;
                     Some(Source::User(user - 1))
                 }
                 Role::Offset(p) => place_of.get(&p).copied().map(Source::Offset),
                 Role::Len(p) => place_of.get(&p).copied().map(Source::Len),
+                Role::High(low) => users.get(&low).copied().map(Source::High),
                 Role::Groups => {
                     folds = true;
                     Some(Source::Groups)

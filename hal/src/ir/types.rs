@@ -231,6 +231,8 @@ pub enum Role {
     Len(ParamId),
     /// Added by the legaliser where grids are folded: workgroups of the linear grid.
     Groups,
+    /// Added by the legaliser on devices without 64-bit integers: the high word of a scalar that holds only its low one.
+    High(ParamId),
 }
 
 /// What a parameter is.

@@ -132,6 +132,16 @@ impl Verifier<'_> {
                 ParamKind::Scalar { role: Role::Groups, elem } => {
                     ensure!(elem == Elem::Idx, "parameter {}: a hidden scalar must be idx", p.name)
                 }
+                ParamKind::Scalar { role: Role::High(s), elem } => {
+                    let word = Elem::D(DType::U32);
+                    let low = k.params.get(s.at()).map(|p| p.kind);
+                    let fits = low == Some(ParamKind::Scalar { elem: word, role: Role::User });
+                    ensure!(
+                        fits && elem == word,
+                        "parameter {}: a high word is u32 and belongs to a scalar of u32",
+                        p.name
+                    )
+                }
                 ParamKind::Scalar { role: Role::User, .. } => {}
             }
         }

@@ -5,6 +5,7 @@ mod kernels;
 mod legal;
 mod math;
 mod narrow;
+mod pairs;
 mod reference;
 mod spirv;
 mod text;

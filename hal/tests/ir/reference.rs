@@ -42,7 +42,11 @@ pub fn run(k: &Kernel, groups: [u32; 3], asked: u64, buffers: &mut [Vec<u64>], s
 /// Elements as the kernel's memory holds them: words where its buffer is one of words and `elem` is smaller. The bits beside
 /// the elements, in front and behind, are poisoned.
 fn pack(elem: DType, lies: DType, x: &[u64]) -> Vec<u64> {
-    if elem.size() >= lies.size() {
+    if elem.size() > lies.size() {
+        let words = x.iter().flat_map(|x| [x & 0xffff_ffff, x >> 32]);
+        return std::iter::repeat_n(POISON, 2 * OFFSET).chain(words).collect();
+    }
+    if elem.size() == lies.size() {
         return std::iter::repeat_n(POISON, OFFSET).chain(x.iter().copied()).collect();
     }
     let mut bytes = vec![0xad; OFFSET * elem.size()];
@@ -52,7 +56,12 @@ fn pack(elem: DType, lies: DType, x: &[u64]) -> Vec<u64> {
 }
 
 fn unpack(name: &str, elem: DType, lies: DType, n: usize, x: &[u64]) -> Vec<u64> {
-    if elem.size() >= lies.size() {
+    if elem.size() > lies.size() {
+        let (front, own) = x.split_at(2 * OFFSET);
+        assert!(front.iter().all(|c| *c == POISON), "written before the offset of {name}");
+        return own.chunks(2).map(|w| (w[1] << 32) | (w[0] & 0xffff_ffff)).collect();
+    }
+    if elem.size() == lies.size() {
         assert!(x[..OFFSET].iter().all(|c| *c == POISON), "written before the offset of {name}");
         return x[OFFSET..].to_vec();
     }
@@ -84,6 +93,7 @@ pub fn run_on(
     let mut given = vec![];
     let (mut b, mut s) = (0, 0);
     let mut lens = vec![];
+    let mut users = vec![];
     for p in &k.params {
         memory.push(vec![]);
         given.push(0);
@@ -95,12 +105,14 @@ pub fn run_on(
                 memory[at] = pack(elems[b], elem, &buffers[b]).into_iter().map(AtomicU64::new).collect();
                 b += 1;
             }
-            ParamKind::Scalar { role, .. } => {
+            ParamKind::Scalar { role, elem } => {
                 *given.last_mut().expect("pushed") = match role {
                     Role::User => {
                         s += 1;
-                        scalars[s - 1]
+                        users.push((ParamId(memory.len() as u32 - 1), scalars[s - 1]));
+                        if elem == Elem::D(DType::U32) { scalars[s - 1] & 0xffff_ffff } else { scalars[s - 1] }
                     }
+                    Role::High(p) => users.iter().find(|u| u.0 == p).expect("its low word came before").1 >> 32,
                     Role::Offset(_) => OFFSET as u64,
                     Role::Len(p) => lens[p.at()] as u64,
                     Role::Groups => asked,
@@ -415,6 +427,7 @@ impl Lane<'_> {
                 (UnaryOp::Not, Num::I(a)) => Num::I(!a),
                 (UnaryOp::Neg, Num::F(a)) => Num::F(-a),
                 (UnaryOp::Abs, Num::F(a)) => Num::F(a.abs()),
+                (UnaryOp::IsNan, Num::F(a)) => Num::I(a.is_nan() as i128),
                 (UnaryOp::Abs, Num::I(a)) => Num::I(a.abs()),
                 (UnaryOp::Sign, Num::I(a)) => Num::I(a.signum()),
                 (UnaryOp::CountOnes | UnaryOp::LeadingZeros | UnaryOp::TrailingZeros, Num::I(a)) => {

@@ -1,6 +1,6 @@
 //! What a kernel asks for beyond the core language, and whether the device has the types it computes with.
 
-use super::math;
+use super::{math, pairs};
 use crate::{
     Error, Result,
     info::{DeviceInfo, Feature},
@@ -60,7 +60,7 @@ pub(super) fn require(k: &Kernel, info: &DeviceInfo) -> Result<()> {
         }
         _ => {}
     });
-    // Types of less than 32 bits are lowered; the others must be there.
+    // Types of less than 32 bits and 64-bit integers are lowered; the others must be there.
     let mut used: BTreeSet<DType> = BTreeSet::new();
     let mut add = |e: Option<Elem>| used.extend(e.and_then(Elem::dtype));
     k.values.iter().for_each(|t| add(t.elem()));
@@ -74,7 +74,7 @@ pub(super) fn require(k: &Kernel, info: &DeviceInfo) -> Result<()> {
     }
     for d in used {
         let s = info.support(d);
-        let lowered = d.size() < 4;
+        let lowered = d.size() < 4 || pairs::paired(d, info);
         let native = s.storage && s.arithmetic;
         if !lowered && !native {
             refuse(Loc::default(), format!("element type {d}"), "the device does not compute with it".into());

@@ -27,6 +27,7 @@ mod guard;
 mod hoist;
 mod ints;
 mod math;
+mod pairs;
 mod range;
 mod small;
 mod spill;
@@ -99,6 +100,7 @@ pub fn legalize(k: &Kernel, t: &Target<'_>) -> Result<Kernel> {
     rewrite(&mut e, &mut group::Group::new(t.info, &uses, fragments && of_subgroup))?;
     guard::lower(&mut e, t.checked)?;
     grid::lower(&mut e, t.info.limits.max_groups)?;
+    pairs::lower(&mut e, t.info)?;
     ints::lower(&mut e, t.info)?;
     rewrite(&mut e, &mut fold::Fold::default())?;
     let mut out = e.k;

@@ -350,6 +350,8 @@ impl<'a> Parser<'a> {
             Role::Len(self.param()?)
         } else if self.takes("groups")? {
             Role::Groups
+        } else if self.takes("high")? {
+            Role::High(self.param()?)
         } else {
             Role::User
         };

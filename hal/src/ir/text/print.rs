@@ -108,6 +108,7 @@ impl Display for Kernel {
                         Role::Offset(b) => writeln!(f, " offset p{}", b.0)?,
                         Role::Len(b) => writeln!(f, " len p{}", b.0)?,
                         Role::Groups => writeln!(f, " groups")?,
+                        Role::High(s) => writeln!(f, " high p{}", s.0)?,
                     }
                 }
             }

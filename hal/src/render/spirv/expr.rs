@@ -261,11 +261,9 @@ impl Renderer<'_> {
         let ty = self.word(s)?;
         let float = s.d.is_float();
         let builtin = |r: &mut Self, f: GLOp| {
-            if s.d == DType::F64 && !matches!(f, GLOp::FAbs | GLOp::Floor | GLOp::Ceil | GLOp::Trunc | GLOp::RoundEven)
-            {
-                if !matches!(f, GLOp::Sqrt | GLOp::InverseSqrt) {
-                    return Err(r.unsupported(format!("{op:?} of f64 must be lowered by the legaliser")));
-                }
+            use GLOp::{Ceil, FAbs, Floor, InverseSqrt, RoundEven, Sqrt, Trunc};
+            if s.d == DType::F64 && !matches!(f, FAbs | Floor | Ceil | Trunc | RoundEven | Sqrt | InverseSqrt) {
+                return Err(r.unsupported(format!("{op:?} of f64 must be lowered by the legaliser")));
             }
             r.asm.glsl(f, ty, &[x])
         };
