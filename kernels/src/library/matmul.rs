@@ -49,13 +49,16 @@ pub struct Schedule {
     pub lanes: u32,
     /// Rounds of the loop over k per iteration.
     pub unroll: u16,
+    /// Neighbours along k that are read of the left operand at once, as one aligned vector, where its rows allow; 1: elements.
+    /// More than 1 says that vectors are aligned where extents and strides allow.
+    pub deep: u8,
     /// The right operand is first copied into panels of a tile's columns ([`super::pack`]).
     pub packed: bool,
 }
 
 impl Schedule {
     /// One result per lane: fits everything.
-    pub const PLAIN: Schedule = Schedule { rows: 1, vectors: 1, width: 1, lanes: 64, unroll: 1, packed: false };
+    pub const PLAIN: Schedule = Schedule { rows: 1, vectors: 1, width: 1, lanes: 64, unroll: 1, deep: 1, packed: false };
 
     /// Columns of a lane's tile.
     pub fn cols(&self) -> u32 {
@@ -79,7 +82,7 @@ impl Tile {
         if self.s.width == 1 { v } else { b.splat(v, self.s.width) }
     }
 
-    /// One round of the loop over k.
+    /// One round of the loop over k: as many terms as the left operand is read deep.
     fn step(
         &self,
         b: &mut Builder,
@@ -88,7 +91,29 @@ impl Tile {
         rows: &[Option<Value>],
         col: Option<Value>,
         k: Value,
+        deep: u8,
     ) {
+        let left: Vec<Value> = rows
+            .iter()
+            .map(|base| {
+                let at = a.map.index(b, *base, a.outer + 1, &[k]);
+                let at = offset(b, at, 0);
+                let x = b.load_vec(Place::Buffer(a.buf), at, deep);
+                b.cast(self.work, x)
+            })
+            .collect();
+        for n in 0..deep {
+            let k = offset(b, Some(k), u64::from(n));
+            let of_k: Vec<Value> = match deep {
+                1 => left.clone(),
+                _ => left.iter().map(|&x| b.extract(x, n)).collect(),
+            };
+            self.term(b, rhs, &of_k, col, k);
+        }
+    }
+
+    /// Adds the products of one `k`.
+    fn term(&self, b: &mut Builder, rhs: &Operand<'_>, left: &[Value], col: Option<Value>, k: Value) {
         let base = match self.s.packed {
             true => {
                 let cols = b.idx(self.s.cols() as u64);
@@ -107,11 +132,7 @@ impl Tile {
                 b.cast(self.work, x)
             })
             .collect();
-        for (r, base) in rows.iter().enumerate() {
-            let at = a.map.index(b, *base, a.outer + 1, &[k]);
-            let at = offset(b, at, 0);
-            let x = b.load(Place::Buffer(a.buf), at);
-            let x = b.cast(self.work, x);
+        for (r, &x) in left.iter().enumerate() {
             let x = self.splat(b, x);
             for (v, &y) in right.iter().enumerate() {
                 let sum = b.get(self.acc[r][v]);
@@ -151,7 +172,12 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
     let (rows_n, cols_n) = (mm.dims[batch_axes], mm.dims[batch_axes + 1]);
     let batch: usize = mm.dims[..batch_axes].iter().product();
     let work = compute_type(mm.dtype);
-    let mut m = Maker::new("matmul", s.lanes);
+    let own = if s.deep > 1 { s.deep.max(s.width.min(4)) } else { 1 };
+    let deep = match mm.a.strides.last() {
+        Some(1) if mm.k.is_multiple_of(usize::from(s.deep)) => s.deep,
+        _ => 1,
+    };
+    let mut m = Maker::owning("matmul", s.lanes, own);
     let mut emit = Emit::declare(&mut m, &mm.body);
     let a_args = MapArgs::declare(&mut m, "a", &mm.a);
     let b_args = MapArgs::declare(&mut m, "b", &mm.b);
@@ -159,16 +185,16 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
     let batch_extents: Vec<_> =
         mm.dims[..batch_axes].iter().enumerate().map(|(i, &n)| m.extent(&format!("n{i}"), n)).collect();
     let rows_v = m.extent("rows", rows_n);
-    let cols_v = m.extent("cols", cols_n);
+    let cols_v = m.stride("cols", cols_n);
     let k_v = m.extent("k", mm.k);
     let tiles_m = rows_n.div_ceil(s.rows as usize);
     let tiles_n = cols_n.div_ceil((s.cols() * s.lanes) as usize);
     let tiles_m_v = m.extent("tiles_m", tiles_m);
     let tiles_n_v = m.extent("tiles_n", tiles_n);
-    let a_buf = m.b.buffer("a", mm.dtype, Access::Read);
-    let panel = s.packed.then(|| m.extent("panel", mm.k * s.cols() as usize));
-    let b_buf = m.b.buffer("b", if s.packed { work } else { mm.dtype }, Access::Read);
-    let out_buf = m.b.buffer("out", mm.out_dtype, Access::Write);
+    let a_buf = m.buffer("a", mm.dtype, Access::Read);
+    let panel = s.packed.then(|| m.stride("panel", mm.k * s.cols() as usize));
+    let b_buf = m.buffer("b", if s.packed { work } else { mm.dtype }, Access::Read);
+    let out_buf = m.buffer("out", mm.out_dtype, Access::Write);
     let b = &mut m.b;
 
     // Tiles of rows are fastest: neighbours share the panel of the right operand.
@@ -190,7 +216,8 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
     b.begin_if(inside);
     // At the right edge the tile is moved left; what lies before `col` belongs to the neighbour.
     let last_col = b.sub(cols_v, width);
-    let moved = s.cols() > 1 && !s.packed;
+    let divisible = cols_n.is_multiple_of(s.cols() as usize);
+    let moved = s.cols() > 1 && !s.packed && !divisible;
     let first_col = if moved { b.binary(BinaryOp::Min, col, last_col) } else { col };
     let height = b.idx(s.rows as u64);
     let first_row = b.mul(tile_m, height);
@@ -226,14 +253,15 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
     let a_op = Operand { buf: a_buf, map: &a_args, outer: batch_axes };
     let b_op = Operand { buf: b_buf, map: &b_args, outer: batch_axes };
     let start = b.idx(0);
-    let k = b.begin_for(start, k_v, one, if s.unroll > 1 { Unroll::By(s.unroll) } else { Unroll::Auto });
-    tile.step(b, &a_op, &b_op, &row_bases, b_col, k);
+    let at_once = b.idx(u64::from(deep));
+    let k = b.begin_for(start, k_v, at_once, if s.unroll > 1 { Unroll::By(s.unroll) } else { Unroll::Auto });
+    tile.step(b, &a_op, &b_op, &row_bases, b_col, k, deep);
     b.end_for();
 
     let o_base = out_args.index(b, out_args.origin(), 0, &coords);
     let plain = matches!(mm.body.exprs[mm.epilogue].0, Expr::Anchor);
     let side_by_side = mm.out.strides.last() == Some(&1);
-    let vectors = s.packed
+    let vectors = (s.packed || divisible)
         && side_by_side
         && matches!(work, DType::F32)
         && s.width > 1
@@ -247,7 +275,7 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
         dtype: mm.out_dtype,
         axes: batch_axes,
         cols: cols_v,
-        divisible: cols_n.is_multiple_of(s.cols() as usize),
+        divisible,
     };
     if vectors {
         done.store_rows(b, &tile, &row_ids, rows_v, col, plain);

@@ -34,12 +34,15 @@ pub fn candidates(info: &DeviceInfo, dtype: DType) -> Vec<Schedule> {
         // Where the lanes of a workgroup are a loop, 16 rows make up for packing. Vectors of 16 where the device prefers them: compilers
         // use AVX-512's registers for these only (PoCL, 1024³: 1.5 to 2 times the rate of vectors of 8).
         if info.vector >= 16 {
-            list.push(Schedule { rows: 8, vectors: 2, width: 16, lanes: lanes(4), unroll: 1, packed: true });
+            list.push(Schedule { rows: 8, vectors: 2, width: 16, lanes: lanes(4), unroll: 1, deep: 1, packed: true });
         } else if info.vector >= 8 {
-            list.push(Schedule { rows: 8, vectors: 2, width: 8, lanes: lanes(8), unroll: 1, packed: true });
+            list.push(Schedule { rows: 8, vectors: 2, width: 8, lanes: lanes(8), unroll: 1, deep: 1, packed: true });
         }
-        list.push(Schedule { rows: 8, vectors: 2, width: 8, lanes: lanes(8), unroll: 1, packed: false });
-        list.push(Schedule { rows: 4, vectors: 1, width: 4, lanes: lanes(16), unroll: 1, packed: false });
+        if info.vector == 1 && info.vector_bytes >= 16 {
+            list.push(Schedule { rows: 8, vectors: 2, width: 4, lanes: lanes(16), unroll: 1, deep: 4, packed: false });
+        }
+        list.push(Schedule { rows: 8, vectors: 2, width: 8, lanes: lanes(8), unroll: 1, deep: 1, packed: false });
+        list.push(Schedule { rows: 4, vectors: 1, width: 4, lanes: lanes(16), unroll: 1, deep: 1, packed: false });
     }
     list.push(Schedule { lanes: lanes(Schedule::PLAIN.lanes), ..Schedule::PLAIN });
     list
@@ -68,6 +71,22 @@ const REGISTER: f64 = 32.0;
 /// Vector registers.
 const REGISTERS: f64 = 32.0;
 
+/// Accumulators that a lane of many keeps in registers.
+const HELD: f64 = 128.0;
+/// Multiply-adds that take as long as one load of a lane.
+const LOAD: f64 = 4.0;
+
+/// The share of the peak that a tile reaches where each lane of a workgroup is a lane of a vector: what counts is how many loads
+/// go with its multiply-adds, whether they read an element or an aligned vector.
+fn of_lanes(s: &Schedule, p: &Problem) -> f64 {
+    let [rows, vectors, width, deep] = [f64::from(s.rows), f64::from(s.vectors), f64::from(s.width), f64::from(s.deep)];
+    let own = usize::from(s.deep.max(1));
+    let aligned = s.deep > 1 && p.cols.is_multiple_of(own) && p.inner.is_multiple_of(own);
+    let loads = if aligned { rows / deep + vectors * (width / 4.0).max(1.0) } else { rows + vectors * width };
+    let products = rows * vectors * width;
+    products / (products + LOAD * loads)
+}
+
 /// Seconds that a tile should take: its arithmetic, with the waste at the edges, at the share of the peak that its loop can
 /// reach, on as many units as there are workgroups; or its traffic.
 ///
@@ -82,13 +101,19 @@ pub fn estimate(s: &Schedule, p: &Problem, info: &DeviceInfo, roofline: &Rooflin
     // Lanes without a column leave at once; a lane at the edge computes its whole tile.
     let columns = (p.cols.div_ceil(s.cols() as usize) * s.cols() as usize) as f64;
     let flops = 2.0 * batch * tiles_m * rows * columns * p.inner as f64;
-    let loop_share = rows * vectors / (rows * vectors + 0.5 * (rows + vectors));
     let size = p.dtype.size().max(4) as f64;
-    let vector_share = (width * size / REGISTER).min(1.0);
-    // Accumulators that do not fit are stored and loaded in every round.
-    let spill = (rows * vectors * (width * size / REGISTER).max(1.0) / REGISTERS).max(1.0);
+    let (share, spill) = match info.vector > 1 {
+        true => {
+            let loop_share = rows * vectors / (rows * vectors + 0.5 * (rows + vectors));
+            let vector_share = (width * size / REGISTER).min(1.0);
+            // Accumulators that do not fit are stored and loaded in every round.
+            let spill = rows * vectors * (width * size / REGISTER).max(1.0) / REGISTERS;
+            (loop_share * vector_share, spill.max(1.0))
+        }
+        false => (of_lanes(s, p), (rows * vectors * width / HELD).max(1.0)),
+    };
     let busy = (groups / f64::from(info.units.max(1))).min(1.0);
-    let compute = flops / (roofline.peak(p.dtype) * loop_share * vector_share * busy / spill);
+    let compute = flops / (roofline.peak(p.dtype) * share * busy / spill);
     let (_, bytes) = super::Problem::Matmul(*p).work();
     // Where lanes are a loop, rows of the right operand that lie far apart miss the nearest cache in every round
     // (PoCL, 1024³: 0.24 of OpenBLAS's rate, measured with the unpacked tile; the packed one is expected to be faster, see
@@ -111,6 +136,9 @@ pub fn wide(info: &DeviceInfo, p: &Problem) -> Vec<Schedule> {
         for lanes in [4, 8, 16, 32] {
             if lanes <= most {
                 list.push(Schedule { rows, vectors, width, lanes, ..Schedule::PLAIN });
+                if info.vector == 1 && info.vector_bytes >= 16 {
+                    list.push(Schedule { rows, vectors, width: 4, lanes, deep: 4, ..Schedule::PLAIN });
+                }
                 if info.vector > 1 {
                     let width = if width == 8 && info.vector >= 16 { 16 } else { width };
                     list.push(Schedule { rows, vectors, width, lanes, packed: true, ..Schedule::PLAIN });

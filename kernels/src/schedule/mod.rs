@@ -188,11 +188,12 @@ impl std::fmt::Display for Schedule {
             Schedule::Matmul(s) => {
                 write!(
                     f,
-                    "tile {}x{}, vectors of {}, {} lanes, unrolled {}{}",
+                    "tile {}x{}, vectors of {}, {} lanes, {} deep, unrolled {}{}",
                     s.rows,
                     s.cols(),
                     s.width,
                     s.lanes,
+                    s.deep,
                     s.unroll,
                     if s.packed { ", packed" } else { "" }
                 )
