@@ -4,7 +4,7 @@
 use crate::legal::plain;
 use anychip_hal::{
     DType, DeviceInfo,
-    info::{Feature, FragmentShape, Rounding, Subgroups, TypeSupport},
+    info::{Feature, Subgroups, TypeSupport},
     ir::{build::Builder, *},
     render::spirv::{Floats, Target, render},
 };

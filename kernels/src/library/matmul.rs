@@ -58,7 +58,8 @@ pub struct Schedule {
 
 impl Schedule {
     /// One result per lane: fits everything.
-    pub const PLAIN: Schedule = Schedule { rows: 1, vectors: 1, width: 1, lanes: 64, unroll: 1, deep: 1, packed: false };
+    pub const PLAIN: Schedule =
+        Schedule { rows: 1, vectors: 1, width: 1, lanes: 64, unroll: 1, deep: 1, packed: false };
 
     /// Columns of a lane's tile.
     pub fn cols(&self) -> u32 {

@@ -129,10 +129,12 @@ impl Renderer<'_> {
             }
             Place::Shared(s) => {
                 let elem = self.shared_elem(s)?;
+                let elem = self.asm.vector(elem, if self.is_wide(place) { 4 } else { 1 });
                 Ok((self.asm.chain(StorageClass::Workgroup, elem, self.shared[s.at()], &[index])?, elem))
             }
             Place::Private(a) => {
                 let elem = self.array_elem(self.k.private[a.at()].elem)?;
+                let elem = self.asm.vector(elem, if self.is_wide(place) { 4 } else { 1 });
                 Ok((self.asm.chain(StorageClass::Function, elem, self.private[a.at()], &[index])?, elem))
             }
         }
@@ -147,6 +149,55 @@ impl Renderer<'_> {
             (d, _) => d,
         };
         Shape { d, ..s }
+    }
+
+    /// Arrays of the kernel that are only read and written by aligned vectors: they are made of vectors of 4.
+    pub(super) fn find_wide(&mut self) {
+        let arrays =
+            |n: usize, len: &dyn Fn(usize) -> u32| (0..n).map(|i| len(i).is_multiple_of(4)).collect::<Vec<_>>();
+        let mut shared = arrays(self.k.shared.len(), &|i| self.k.shared[i].len);
+        let mut private = arrays(self.k.private.len(), &|i| self.k.private[i].len);
+        let mut see = |place: &Place, fits: bool| match place {
+            Place::Shared(a) => shared[a.at()] &= fits,
+            Place::Private(a) => private[a.at()] &= fits,
+            Place::Buffer(_) => {}
+        };
+        let k = self.k;
+        let whole = |lanes: u8, aligned: bool| aligned && lanes >= 4;
+        visit(&k.body, &mut |i| match &i.op {
+            Op::Load { place, aligned, .. } => see(place, whole(i.out.map_or(1, |v| k.ty(v).lanes()), *aligned)),
+            Op::Store { place, value, aligned, .. } => see(place, whole(k.ty(*value).lanes(), *aligned)),
+            Op::Atomic { place, .. } | Op::FragLoad { place, .. } | Op::FragStore { place, .. } => see(place, false),
+            Op::FragMma { a, b, .. } => {
+                for o in [a, b] {
+                    if let FragOperand::Tile { shared, .. } = o {
+                        see(&Place::Shared(*shared), false);
+                    }
+                }
+            }
+            _ => {}
+        });
+        (self.wide_shared, self.wide_private) = (shared, private);
+    }
+
+    /// Whether an array of the kernel is made of vectors of 4.
+    fn is_wide(&self, place: Place) -> bool {
+        match place {
+            Place::Shared(a) => self.wide_shared[a.at()],
+            Place::Private(a) => self.wide_private[a.at()],
+            Place::Buffer(_) => false,
+        }
+    }
+
+    /// The type of an array of the kernel.
+    pub(super) fn array_of(&mut self, place: Place, elem: Word, len: u32) -> Word {
+        match self.is_wide(place) {
+            true => {
+                let elem = self.asm.vector(elem, 4);
+                self.asm.array(elem, (len / 4).max(1))
+            }
+            false => self.asm.array(elem, len.max(1)),
+        }
     }
 
     /// Arrays of the workgroup whose floats are added to atomically on a device that can only exchange.
@@ -205,7 +256,7 @@ impl Renderer<'_> {
     fn places(&mut self, place: Place, index: Value, s: Shape, aligned: bool) -> Result<(Vec<(Word, Word)>, bool)> {
         let of_index = self.shape_of(index)?;
         let mut at = self.one(index)?;
-        let whole = aligned && s.lanes > 1 && matches!(place, Place::Buffer(_));
+        let whole = aligned && s.lanes > 1 && (matches!(place, Place::Buffer(_)) || self.is_wide(place));
         let (count, lanes) = if whole { (s.parts as u32, s.lanes) } else { (s.parts as u32 * s.lanes, 1) };
         if whole {
             let (ty, by) = (self.word(of_index)?, self.number(of_index, u64::from(s.lanes.trailing_zeros()))?);

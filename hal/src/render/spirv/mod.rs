@@ -165,6 +165,9 @@ struct Renderer<'a> {
     views: HashMap<(ParamId, u32), memory::View>,
     /// Arrays of the workgroup that hold the bits of floats.
     added_to: BTreeSet<SharedId>,
+    /// Arrays of the workgroup and of a lane that are made of vectors of 4.
+    wide_shared: Vec<bool>,
+    wide_private: Vec<bool>,
     builtins: HashMap<u32, Word>,
     push: Option<Word>,
     /// 32-bit words of push constants.
@@ -202,6 +205,8 @@ impl<'a> Renderer<'a> {
             private: vec![],
             views: HashMap::new(),
             added_to: BTreeSet::new(),
+            wide_shared: vec![],
+            wide_private: vec![],
             builtins: HashMap::new(),
             push: None,
             words: bytes.div_ceil(4),
@@ -216,14 +221,16 @@ impl<'a> Renderer<'a> {
     fn declare(&mut self) -> Result<()> {
         self.buffers()?;
         self.find_added_to();
+        self.find_wide();
         for (i, a) in self.k.shared.iter().enumerate() {
-            let elem = self.shared_elem(SharedId(i as u32))?;
-            let ty = self.asm.array(elem, a.len.max(1));
+            let id = SharedId(i as u32);
+            let elem = self.shared_elem(id)?;
+            let ty = self.array_of(Place::Shared(id), elem, a.len);
             self.shared.push(self.asm.variable(StorageClass::Workgroup, ty, None));
         }
-        for a in &self.k.private {
+        for (i, a) in self.k.private.iter().enumerate() {
             let elem = self.array_elem(a.elem)?;
-            let ty = self.asm.array(elem, a.len.max(1));
+            let ty = self.array_of(Place::Private(PrivateId(i as u32)), elem, a.len);
             let var = self.asm.local(ty);
             self.private.push(var);
         }
