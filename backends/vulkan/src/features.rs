@@ -319,6 +319,7 @@ pub fn choose(
         let has = |o: Ops| subgroup.supported_operations.contains(o);
         target.subgroup = has(Ops::BASIC);
         target.subgroup_arithmetic = has(Ops::ARITHMETIC);
+        target.subgroup_ballot = has(Ops::BALLOT);
         target.subgroup_shuffle = has(Ops::SHUFFLE);
         target.subgroup_shuffle_relative = has(Ops::SHUFFLE_RELATIVE);
     }

@@ -45,6 +45,7 @@ fn full(version: (u8, u8)) -> (DeviceInfo, Target) {
         rte: ALL,
         subgroup: true,
         subgroup_arithmetic: true,
+        subgroup_ballot: true,
         subgroup_shuffle: true,
         subgroup_shuffle_relative: true,
         ..Target::default()

@@ -11,7 +11,10 @@ use super::{
 };
 use anychip_hal::{
     DType, Result,
-    ir::{Access, BinaryOp, Builder, Builtin, CmpOp, Elem, ParamId, Place, PrivateId, Unroll, Value, VarId},
+    ir::{
+        Access, BinaryOp, Builder, Builtin, CmpOp, Elem, Op, ParamId, Place, PrivateId, SubgroupOp, Type, Unroll, Value,
+        VarId,
+    },
 };
 
 /// A matrix multiplication over a space `[batch…, m, n]` with what is fused behind it.
@@ -52,6 +55,9 @@ pub struct Schedule {
     /// Neighbours along k that are read of the left operand at once, as one aligned vector, where its rows allow; 1: elements.
     /// More than 1 says that vectors are aligned where extents and strides allow.
     pub deep: u8,
+    /// Lanes of a subgroup, each of which reads another row of the left operand (or another part of it) and broadcasts it to the
+    /// others; 1: every lane reads all rows of its tile. One divides the other: rows and lanes.
+    pub spread: u8,
     /// The right operand is first copied into panels of a tile's columns ([`super::pack`]).
     pub packed: bool,
 }
@@ -59,7 +65,7 @@ pub struct Schedule {
 impl Schedule {
     /// One result per lane: fits everything.
     pub const PLAIN: Schedule =
-        Schedule { rows: 1, vectors: 1, width: 1, lanes: 64, unroll: 1, deep: 1, packed: false };
+        Schedule { rows: 1, vectors: 1, width: 1, lanes: 64, unroll: 1, deep: 1, spread: 1, packed: false };
 
     /// Columns of a lane's tile.
     pub fn cols(&self) -> u32 {
@@ -81,6 +87,41 @@ struct Tile {
 impl Tile {
     fn splat(&self, b: &mut Builder, v: Value) -> Value {
         if self.s.width == 1 { v } else { b.splat(v, self.s.width) }
+    }
+
+    /// [`Tile::step`] where the lanes of a subgroup share what they read of the left operand.
+    fn step_spread(&self, b: &mut Builder, a: &Operand<'_>, rhs: &Operand<'_>, mine: &Spread, col: Option<Value>, k: Value) {
+        let own = match mine.block {
+            Some(block) => b.add(k, block),
+            None => k,
+        };
+        let read: Vec<Vec<Value>> = mine
+            .bases
+            .iter()
+            .map(|base| {
+                let at = a.map.index(b, *base, a.outer + 1, &[own]);
+                let at = offset(b, at, 0);
+                let x = b.load_vec(Place::Buffer(a.buf), at, mine.deep);
+                let x = b.cast(self.work, x);
+                (0..mine.deep).map(|n| b.extract(x, n)).collect()
+            })
+            .collect();
+        let rows = self.s.rows;
+        for n in 0..mine.terms {
+            let of_k: Vec<Value> = (0..rows)
+                .map(|r| {
+                    let (from, lane) = match mine.block {
+                        Some(_) => (0, n / u32::from(mine.deep) * rows + r),
+                        None => ((r / mine.lanes) as usize, r % mine.lanes),
+                    };
+                    let value = read[from][(n % u32::from(mine.deep)) as usize];
+                    let lane = Some(b.u32(lane));
+                    b.define(Type::scalar(self.work), Op::Subgroup { op: SubgroupOp::Broadcast, value, lane })
+                })
+                .collect();
+            let k = offset(b, Some(k), u64::from(n));
+            self.term(b, rhs, &of_k, col, k);
+        }
     }
 
     /// One round of the loop over k: as many terms as the left operand is read deep.
@@ -149,6 +190,20 @@ impl Tile {
     }
 }
 
+/// What a lane reads of the left operand for its subgroup.
+struct Spread {
+    /// Lanes of the subgroup.
+    lanes: u32,
+    /// The rows that this lane reads.
+    bases: Vec<Option<Value>>,
+    /// Where there are more lanes than rows: how far along k this lane reads.
+    block: Option<Value>,
+    /// Neighbours along k of one read.
+    deep: u8,
+    /// Terms of a round.
+    terms: u32,
+}
+
 struct Operand<'a> {
     buf: ParamId,
     map: &'a MapArgs,
@@ -178,6 +233,10 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
         Some(1) if mm.k.is_multiple_of(usize::from(s.deep)) => s.deep,
         _ => 1,
     };
+    // Terms of one round where a subgroup shares its reads: more lanes than rows read several parts of each row.
+    let lanes_of_rows = u32::from(s.spread);
+    let shared_terms = u32::from(s.deep) * (lanes_of_rows / s.rows).max(1);
+    let spread = s.spread > 1 && deep == s.deep && mm.k.is_multiple_of(shared_terms as usize) && s.lanes.is_multiple_of(lanes_of_rows);
     let mut m = Maker::owning("matmul", s.lanes, own);
     let mut emit = Emit::declare(&mut m, &mm.body);
     let a_args = MapArgs::declare(&mut m, "a", &mm.a);
@@ -214,12 +273,15 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
     let width = b.idx(s.cols() as u64);
     let col = b.mul(tile_col, width);
     let inside = b.compare(CmpOp::Lt, col, cols_v);
-    b.begin_if(inside);
+    // What a subgroup does together needs all its lanes: those beyond the last column compute it once more.
+    if !spread {
+        b.begin_if(inside);
+    }
     // At the right edge the tile is moved left; what lies before `col` belongs to the neighbour.
     let last_col = b.sub(cols_v, width);
     let divisible = cols_n.is_multiple_of(s.cols() as usize);
     let moved = s.cols() > 1 && !s.packed && !divisible;
-    let first_col = if moved { b.binary(BinaryOp::Min, col, last_col) } else { col };
+    let first_col = if moved || (spread && !s.packed) { b.binary(BinaryOp::Min, col, last_col) } else { col };
     let height = b.idx(s.rows as u64);
     let first_row = b.mul(tile_m, height);
     let one = b.idx(1);
@@ -238,6 +300,14 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
     // The column comes first so that only k varies in the loop.
     let b_col = match panel {
         Some(panel) => {
+            // Of an unused lane: the first panel.
+            let tile_col = match spread {
+                true => {
+                    let none = b.idx(0);
+                    b.select(inside, tile_col, none)
+                }
+                false => tile_col,
+            };
             let at = b.mul(tile_col, panel);
             Some(match b_base {
                 Some(base) => b.add(base, at),
@@ -254,10 +324,43 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
     let a_op = Operand { buf: a_buf, map: &a_args, outer: batch_axes };
     let b_op = Operand { buf: b_buf, map: &b_args, outer: batch_axes };
     let start = b.idx(0);
-    let at_once = b.idx(u64::from(deep));
-    let k = b.begin_for(start, k_v, at_once, if s.unroll > 1 { Unroll::By(s.unroll) } else { Unroll::Auto });
-    tile.step(b, &a_op, &b_op, &row_bases, b_col, k, deep);
-    b.end_for();
+    let unroll = if s.unroll > 1 { Unroll::By(s.unroll) } else { Unroll::Auto };
+    if spread {
+        let lane = b.builtin(Builtin::SubgroupLane);
+        let lane = b.cast(Elem::Idx, lane);
+        let rows = b.idx(u64::from(s.rows));
+        let several = lanes_of_rows > s.rows;
+        let mut row_base = |b: &mut Builder, row: Value| {
+            let row = b.add(first_row, row);
+            let row = b.binary(BinaryOp::Min, row, last_row);
+            a_args.index(b, a_base, batch_axes, &[row])
+        };
+        let (bases, block) = if several {
+            let row = b.binary(BinaryOp::Rem, lane, rows);
+            let part = b.binary(BinaryOp::Div, lane, rows);
+            let deep = b.idx(u64::from(s.deep));
+            (vec![row_base(b, row)], Some(b.mul(part, deep)))
+        } else {
+            let bases = (0..s.rows / lanes_of_rows)
+                .map(|n| {
+                    let row = offset(b, Some(lane), u64::from(n * lanes_of_rows));
+                    row_base(b, row)
+                })
+                .collect();
+            (bases, None)
+        };
+        let mine = Spread { lanes: lanes_of_rows, bases, block, deep: s.deep, terms: shared_terms };
+        let at_once = b.idx(u64::from(shared_terms));
+        let k = b.begin_for(start, k_v, at_once, unroll);
+        tile.step_spread(b, &a_op, &b_op, &mine, b_col, k);
+        b.end_for();
+        b.begin_if(inside);
+    } else {
+        let at_once = b.idx(u64::from(deep));
+        let k = b.begin_for(start, k_v, at_once, unroll);
+        tile.step(b, &a_op, &b_op, &row_bases, b_col, k, deep);
+        b.end_for();
+    }
 
     let o_base = out_args.index(b, out_args.origin(), 0, &coords);
     let plain = matches!(mm.body.exprs[mm.epilogue].0, Expr::Anchor);

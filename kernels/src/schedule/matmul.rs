@@ -2,7 +2,7 @@
 
 use super::roofline::Roofline;
 use crate::library::matmul::Schedule;
-use anychip_hal::{DType, DeviceInfo};
+use anychip_hal::{DType, DeviceInfo, info::Feature};
 use serde::{Deserialize, Serialize};
 
 /// A matrix product `[batch, rows, inner] × [batch, inner, cols]`.
@@ -34,18 +34,29 @@ pub fn candidates(info: &DeviceInfo, dtype: DType) -> Vec<Schedule> {
         // Where the lanes of a workgroup are a loop, 16 rows make up for packing. Vectors of 16 where the device prefers them: compilers
         // use AVX-512's registers for these only (PoCL, 1024³: 1.5 to 2 times the rate of vectors of 8).
         if info.vector >= 16 {
-            list.push(Schedule { rows: 8, vectors: 2, width: 16, lanes: lanes(4), unroll: 1, deep: 1, packed: true });
+            list.push(Schedule { rows: 8, vectors: 2, width: 16, lanes: lanes(4), unroll: 1, deep: 1, spread: 1, packed: true });
         } else if info.vector >= 8 {
-            list.push(Schedule { rows: 8, vectors: 2, width: 8, lanes: lanes(8), unroll: 1, deep: 1, packed: true });
+            list.push(Schedule { rows: 8, vectors: 2, width: 8, lanes: lanes(8), unroll: 1, deep: 1, spread: 1, packed: true });
         }
         if info.vector == 1 && info.vector_bytes >= 16 {
-            list.push(Schedule { rows: 8, vectors: 2, width: 4, lanes: lanes(16), unroll: 1, deep: 4, packed: false });
+            let spread = spread(info, 8);
+            list.push(Schedule { rows: 8, vectors: 2, width: 4, lanes: lanes(16), unroll: 1, deep: 4, spread, packed: false });
         }
-        list.push(Schedule { rows: 8, vectors: 2, width: 8, lanes: lanes(8), unroll: 1, deep: 1, packed: false });
-        list.push(Schedule { rows: 4, vectors: 1, width: 4, lanes: lanes(16), unroll: 1, deep: 1, packed: false });
+        list.push(Schedule { rows: 8, vectors: 2, width: 8, lanes: lanes(8), unroll: 1, deep: 1, spread: 1, packed: false });
+        list.push(Schedule { rows: 4, vectors: 1, width: 4, lanes: lanes(16), unroll: 1, deep: 1, spread: 1, packed: false });
     }
     list.push(Schedule { lanes: lanes(Schedule::PLAIN.lanes), ..Schedule::PLAIN });
     list
+}
+
+/// Lanes of a subgroup that share the rows of a tile, where the device has subgroups of one size that rows divide or that divide
+/// rows; else 1.
+fn spread(info: &DeviceInfo, rows: u32) -> u8 {
+    let one_size = info.subgroups.as_ref().filter(|s| s.min == s.max && info.has(Feature::SubgroupShuffle));
+    match one_size.map_or(1, |s| s.max) {
+        n @ 2..=64 if rows.is_multiple_of(n) || n.is_multiple_of(rows) => n as u8,
+        _ => 1,
+    }
 }
 
 /// Whether a tile may and should run a problem: it fills at least half of the tile's rows.
@@ -82,7 +93,7 @@ fn of_lanes(s: &Schedule, p: &Problem) -> f64 {
     let [rows, vectors, width, deep] = [f64::from(s.rows), f64::from(s.vectors), f64::from(s.width), f64::from(s.deep)];
     let own = usize::from(s.deep.max(1));
     let aligned = s.deep > 1 && p.cols.is_multiple_of(own) && p.inner.is_multiple_of(own);
-    let loads = if aligned { rows / deep + vectors * (width / 4.0).max(1.0) } else { rows + vectors * width };
+    let loads = if aligned { rows / deep / f64::from(s.spread.max(1)) + vectors * (width / 4.0).max(1.0) } else { rows + vectors * width };
     let products = rows * vectors * width;
     products / (products + LOAD * loads)
 }
@@ -137,7 +148,12 @@ pub fn wide(info: &DeviceInfo, p: &Problem) -> Vec<Schedule> {
             if lanes <= most {
                 list.push(Schedule { rows, vectors, width, lanes, ..Schedule::PLAIN });
                 if info.vector == 1 && info.vector_bytes >= 16 {
-                    list.push(Schedule { rows, vectors, width: 4, lanes, deep: 4, ..Schedule::PLAIN });
+                    let alone = Schedule { rows, vectors, width: 4, lanes, deep: 4, ..Schedule::PLAIN };
+                    list.push(alone);
+                    let spread = spread(info, rows);
+                    if lanes.is_multiple_of(u32::from(spread)) {
+                        list.push(Schedule { spread, ..alone });
+                    }
                 }
                 if info.vector > 1 {
                     let width = if width == 8 && info.vector >= 16 { 16 } else { width };

@@ -188,13 +188,14 @@ impl std::fmt::Display for Schedule {
             Schedule::Matmul(s) => {
                 write!(
                     f,
-                    "tile {}x{}, vectors of {}, {} lanes, {} deep, unrolled {}{}",
+                    "tile {}x{}, vectors of {}, {} lanes, {} deep, unrolled {}{}{}",
                     s.rows,
                     s.cols(),
                     s.width,
                     s.lanes,
                     s.deep,
                     s.unroll,
+                    if s.spread > 1 { ", rows spread over a subgroup" } else { "" },
                     if s.packed { ", packed" } else { "" }
                 )
             }

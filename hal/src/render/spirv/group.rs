@@ -20,12 +20,14 @@ impl Renderer<'_> {
             return Err(self.unsupported("the device has no subgroups: they must be lowered by the legaliser"));
         }
         let s = self.shape_of(value)?;
+        // A lane that is a constant is broadcast, which drivers do at once; a shuffle may visit every lane.
+        let fixed = lane.is_some_and(|l| self.constants.contains(&l)) && self.t.subgroup_ballot;
         let lane = lane.map(|l| self.one(l)).transpose()?;
         let wide = self.wide(s)?;
         let mut parts = vec![];
         for x in self.v(value) {
             let x = self.convert(s, wide, x, false)?;
-            let y = self.subgroup_part(op, wide, x, lane)?;
+            let y = self.subgroup_part(op, wide, x, lane, fixed)?;
             parts.push(self.convert(wide, s, y, false)?);
         }
         Ok(parts)
@@ -46,13 +48,21 @@ impl Renderer<'_> {
         Ok(Shape { d, ..s })
     }
 
-    fn subgroup_part(&mut self, op: SubgroupOp, s: Shape, x: Word, lane: Option<Word>) -> Result<Word> {
+    fn subgroup_part(
+        &mut self,
+        op: SubgroupOp,
+        s: Shape,
+        x: Word,
+        lane: Option<Word>,
+        fixed: bool,
+    ) -> Result<Word> {
         let ty = self.word(s)?;
         let span = self.asm.u32(Span::Subgroup as u32);
         let (needs, has) = match op {
             SubgroupOp::Reduce(_) | SubgroupOp::ScanAdd => {
                 (Capability::GroupNonUniformArithmetic, self.t.subgroup_arithmetic)
             }
+            SubgroupOp::Shuffle | SubgroupOp::Broadcast if fixed => (Capability::GroupNonUniformBallot, true),
             SubgroupOp::Shuffle | SubgroupOp::ShuffleXor | SubgroupOp::Broadcast => {
                 (Capability::GroupNonUniformShuffle, self.t.subgroup_shuffle)
             }
@@ -68,6 +78,7 @@ impl Renderer<'_> {
             SubgroupOp::Reduce(r) => return self.reduce(s, ty, span, r, GroupOperation::Reduce, x),
             SubgroupOp::ScanAdd => return self.reduce(s, ty, span, ReduceOp::Sum, GroupOperation::ExclusiveScan, x),
             // A broadcast takes constants only before SPIR-V 1.5.
+            SubgroupOp::Shuffle | SubgroupOp::Broadcast if fixed => S::GroupNonUniformBroadcast,
             SubgroupOp::Shuffle | SubgroupOp::Broadcast => S::GroupNonUniformShuffle,
             SubgroupOp::ShuffleXor => S::GroupNonUniformShuffleXor,
             SubgroupOp::ShuffleDown => S::GroupNonUniformShuffleDown,

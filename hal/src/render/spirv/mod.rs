@@ -32,7 +32,7 @@ mod tests;
 use crate::{DType, Error, Result, ir::*};
 use asm::Asm;
 use rspirv::spirv::{BuiltIn, Capability, Decoration, ExecutionMode, StorageClass, Word};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// The name of every module's entry point.
 pub const ENTRY: &str = "main";
@@ -87,6 +87,8 @@ pub struct Target {
     pub subgroup: bool,
     /// Reductions and prefix sums of a subgroup.
     pub subgroup_arithmetic: bool,
+    /// Votes and broadcasts.
+    pub subgroup_ballot: bool,
     /// Shuffles.
     pub subgroup_shuffle: bool,
     /// Shuffles by a distance.
@@ -173,6 +175,8 @@ struct Renderer<'a> {
     /// 32-bit words of push constants.
     words: u32,
     slots: HashMap<ParamId, ScalarSlot>,
+    /// Values that are constants.
+    constants: HashSet<Value>,
     /// Where `break` and `continue` of the loops around go.
     loops: Vec<(Word, Word)>,
     /// Casts whose results are only stored as f16.
@@ -184,6 +188,7 @@ struct Renderer<'a> {
 impl<'a> Renderer<'a> {
     fn new(k: &'a Kernel, t: &'a Target) -> Renderer<'a> {
         let (slots, bytes) = k.scalar_layout();
+        let mut constants = HashSet::new();
         let mut only_stored = vec![true; k.values.len()];
         visit(&k.body, &mut |i| {
             let buffer_value = match &i.op {
@@ -193,6 +198,9 @@ impl<'a> Renderer<'a> {
                 }
                 _ => None,
             };
+            if let (Op::Const(_), Some(out)) = (&i.op, i.out) {
+                constants.insert(out);
+            }
             i.op.operands(&mut |v| only_stored[v.at()] &= buffer_value == Some(v));
         });
         Renderer {
@@ -211,6 +219,7 @@ impl<'a> Renderer<'a> {
             push: None,
             words: bytes.div_ceil(4),
             slots: slots.into_iter().map(|s| (s.param, s)).collect(),
+            constants,
             loops: vec![],
             only_stored,
             computed: Floats::default(),
