@@ -330,7 +330,7 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
         let lane = b.cast(Elem::Idx, lane);
         let rows = b.idx(u64::from(s.rows));
         let several = lanes_of_rows > s.rows;
-        let mut row_base = |b: &mut Builder, row: Value| {
+        let row_base = |b: &mut Builder, row: Value| {
             let row = b.add(first_row, row);
             let row = b.binary(BinaryOp::Min, row, last_row);
             a_args.index(b, a_base, batch_axes, &[row])

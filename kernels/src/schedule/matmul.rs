@@ -141,19 +141,23 @@ pub fn estimate(s: &Schedule, p: &Problem, info: &DeviceInfo, roofline: &Rooflin
 pub fn wide(info: &DeviceInfo, p: &Problem) -> Vec<Schedule> {
     let mut list = candidates(info, p.dtype);
     let most = info.limits.max_workgroup.max(1);
+    let aligned = info.vector == 1 && info.vector_bytes >= 16;
+    for (rows, vectors) in [(8, 2), (16, 2), (8, 4), (16, 1), (4, 4), (32, 1)] {
+        let spread = spread(info, rows);
+        for lanes in [8, 16, 32].into_iter().filter(|&n| aligned && n <= most && n.is_multiple_of(u32::from(spread))) {
+            for packed in [true, false] {
+                list.push(Schedule { rows, vectors, width: 4, lanes, deep: 4, spread, packed, ..Schedule::PLAIN });
+            }
+        }
+    }
     for (rows, vectors, width) in
         [(2, 1, 8), (4, 1, 8), (4, 2, 8), (6, 2, 8), (8, 1, 8), (8, 2, 4), (8, 2, 8), (4, 4, 8), (12, 2, 8), (16, 1, 8)]
     {
         for lanes in [4, 8, 16, 32] {
             if lanes <= most {
                 list.push(Schedule { rows, vectors, width, lanes, ..Schedule::PLAIN });
-                if info.vector == 1 && info.vector_bytes >= 16 {
-                    let alone = Schedule { rows, vectors, width: 4, lanes, deep: 4, ..Schedule::PLAIN };
-                    list.push(alone);
-                    let spread = spread(info, rows);
-                    if lanes.is_multiple_of(u32::from(spread)) {
-                        list.push(Schedule { spread, ..alone });
-                    }
+                if aligned {
+                    list.push(Schedule { rows, vectors, width: 4, lanes, deep: 4, ..Schedule::PLAIN });
                 }
                 if info.vector > 1 {
                     let width = if width == 8 && info.vector >= 16 { 16 } else { width };
