@@ -12,8 +12,8 @@ use super::{
 use anychip_hal::{
     DType, Result,
     ir::{
-        Access, BinaryOp, Builder, Builtin, CmpOp, Elem, Op, ParamId, Place, PrivateId, SubgroupOp, Type, Unroll, Value,
-        VarId,
+        Access, BinaryOp, Builder, Builtin, CmpOp, Elem, Op, ParamId, Place, PrivateId, SubgroupOp, Type, Unroll,
+        Value, VarId,
     },
 };
 
@@ -90,7 +90,15 @@ impl Tile {
     }
 
     /// [`Tile::step`] where the lanes of a subgroup share what they read of the left operand.
-    fn step_spread(&self, b: &mut Builder, a: &Operand<'_>, rhs: &Operand<'_>, mine: &Spread, col: Option<Value>, k: Value) {
+    fn step_spread(
+        &self,
+        b: &mut Builder,
+        a: &Operand<'_>,
+        rhs: &Operand<'_>,
+        mine: &Spread,
+        col: Option<Value>,
+        k: Value,
+    ) {
         let own = match mine.block {
             Some(block) => b.add(k, block),
             None => k,
@@ -236,7 +244,10 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
     // Terms of one round where a subgroup shares its reads: more lanes than rows read several parts of each row.
     let lanes_of_rows = u32::from(s.spread);
     let shared_terms = u32::from(s.deep) * (lanes_of_rows / s.rows).max(1);
-    let spread = s.spread > 1 && deep == s.deep && mm.k.is_multiple_of(shared_terms as usize) && s.lanes.is_multiple_of(lanes_of_rows);
+    let spread = s.spread > 1
+        && deep == s.deep
+        && mm.k.is_multiple_of(shared_terms as usize)
+        && s.lanes.is_multiple_of(lanes_of_rows);
     let mut m = Maker::owning("matmul", s.lanes, own);
     let mut emit = Emit::declare(&mut m, &mm.body);
     let a_args = MapArgs::declare(&mut m, "a", &mm.a);

@@ -34,16 +34,61 @@ pub fn candidates(info: &DeviceInfo, dtype: DType) -> Vec<Schedule> {
         // Where the lanes of a workgroup are a loop, 16 rows make up for packing. Vectors of 16 where the device prefers them: compilers
         // use AVX-512's registers for these only (PoCL, 1024³: 1.5 to 2 times the rate of vectors of 8).
         if info.vector >= 16 {
-            list.push(Schedule { rows: 8, vectors: 2, width: 16, lanes: lanes(4), unroll: 1, deep: 1, spread: 1, packed: true });
+            list.push(Schedule {
+                rows: 8,
+                vectors: 2,
+                width: 16,
+                lanes: lanes(4),
+                unroll: 1,
+                deep: 1,
+                spread: 1,
+                packed: true,
+            });
         } else if info.vector >= 8 {
-            list.push(Schedule { rows: 8, vectors: 2, width: 8, lanes: lanes(8), unroll: 1, deep: 1, spread: 1, packed: true });
+            list.push(Schedule {
+                rows: 8,
+                vectors: 2,
+                width: 8,
+                lanes: lanes(8),
+                unroll: 1,
+                deep: 1,
+                spread: 1,
+                packed: true,
+            });
         }
         if info.vector == 1 && info.vector_bytes >= 16 {
             let spread = spread(info, 8);
-            list.push(Schedule { rows: 8, vectors: 2, width: 4, lanes: lanes(16), unroll: 1, deep: 4, spread, packed: false });
+            list.push(Schedule {
+                rows: 8,
+                vectors: 2,
+                width: 4,
+                lanes: lanes(16),
+                unroll: 1,
+                deep: 4,
+                spread,
+                packed: false,
+            });
         }
-        list.push(Schedule { rows: 8, vectors: 2, width: 8, lanes: lanes(8), unroll: 1, deep: 1, spread: 1, packed: false });
-        list.push(Schedule { rows: 4, vectors: 1, width: 4, lanes: lanes(16), unroll: 1, deep: 1, spread: 1, packed: false });
+        list.push(Schedule {
+            rows: 8,
+            vectors: 2,
+            width: 8,
+            lanes: lanes(8),
+            unroll: 1,
+            deep: 1,
+            spread: 1,
+            packed: false,
+        });
+        list.push(Schedule {
+            rows: 4,
+            vectors: 1,
+            width: 4,
+            lanes: lanes(16),
+            unroll: 1,
+            deep: 1,
+            spread: 1,
+            packed: false,
+        });
     }
     list.push(Schedule { lanes: lanes(Schedule::PLAIN.lanes), ..Schedule::PLAIN });
     list
@@ -93,7 +138,11 @@ fn of_lanes(s: &Schedule, p: &Problem) -> f64 {
     let [rows, vectors, width, deep] = [f64::from(s.rows), f64::from(s.vectors), f64::from(s.width), f64::from(s.deep)];
     let own = usize::from(s.deep.max(1));
     let aligned = s.deep > 1 && p.cols.is_multiple_of(own) && p.inner.is_multiple_of(own);
-    let loads = if aligned { rows / deep / f64::from(s.spread.max(1)) + vectors * (width / 4.0).max(1.0) } else { rows + vectors * width };
+    let loads = if aligned {
+        rows / deep / f64::from(s.spread.max(1)) + vectors * (width / 4.0).max(1.0)
+    } else {
+        rows + vectors * width
+    };
     let products = rows * vectors * width;
     products / (products + LOAD * loads)
 }

@@ -48,14 +48,7 @@ impl Renderer<'_> {
         Ok(Shape { d, ..s })
     }
 
-    fn subgroup_part(
-        &mut self,
-        op: SubgroupOp,
-        s: Shape,
-        x: Word,
-        lane: Option<Word>,
-        fixed: bool,
-    ) -> Result<Word> {
+    fn subgroup_part(&mut self, op: SubgroupOp, s: Shape, x: Word, lane: Option<Word>, fixed: bool) -> Result<Word> {
         let ty = self.word(s)?;
         let span = self.asm.u32(Span::Subgroup as u32);
         let (needs, has) = match op {
