@@ -2,14 +2,16 @@
 //! drifts moves both. Prints a JSON line per measurement.
 //!
 //! `beside matmul`, `beside ops`, `beside copy` (a fused chain beside copies of the same length), `beside conv` (beside PyTorch, in the Python that `PYTHON` names), `beside small`,
+//! `beside launches` (of a captured program beside a Vulkan program written by hand),
 //! `beside minilm MODEL_FOLDER`, `beside first-matmul`; a device after it (`cpu`, `opencl:0`) limits it to that one, names after
 //! `ops cpu` to those operations; `EXPLAIN=1` prints MiniLM's plan. `scripts/bench` runs all of it beside the peers that have
 //! programs of their own.
 
 mod conv;
+mod launches;
 
 use anychip::{Device, Error, Result, Tensor, hal::device::Step};
-use anychip_benches::{matmul, minilm_ids, small::SmallAdd, values, work};
+use anychip_benches::{matmul, minilm_ids, small::SmallAdd, tensor, values, work};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -200,6 +202,11 @@ fn run() -> Result<()> {
                 conv::beside(&device)?;
             }
         }
+        Some("launches") => {
+            for device in devices(arg(1))?.iter().filter(|d| d.info().backend == "vulkan") {
+                launches::beside(device)?;
+            }
+        }
         Some("minilm") => {
             let folder = arg(1).ok_or_else(|| Error::invalid("minilm: the model's folder is missing"))?;
             for device in devices(arg(2))? {
@@ -223,7 +230,7 @@ fn run() -> Result<()> {
         }
         _ => {
             return Err(Error::invalid(
-                "usage: beside matmul [DEVICE] | ops [DEVICE [NAME…]] | copy [DEVICE] | conv [DEVICE] | small [DEVICE] | minilm FOLDER [DEVICE] | first-matmul [DEVICE]",
+                "usage: beside matmul [DEVICE] | ops [DEVICE [NAME…]] | copy [DEVICE] | conv [DEVICE] | small [DEVICE] | launches [DEVICE] | minilm FOLDER [DEVICE] | first-matmul [DEVICE]",
             ));
         }
     }
