@@ -182,14 +182,11 @@ fn pairs(d: DType) -> (Vec<u64>, Vec<u64>) {
 /// A way to the result from the operands, in the kernel.
 type Build = Box<dyn Fn(&mut Builder, Value, Value) -> Value>;
 
+/// Bits of results, by row.
+type Rows = Vec<Vec<u64>>;
+
 /// Runs rows of operations on (a, b): `same` give the operands' type, `bools` give bool. Results by row.
-fn table(
-    device: &Device,
-    d: DType,
-    lanes: u8,
-    same: &[Build],
-    bools: &[Build],
-) -> Option<(Vec<Vec<u64>>, Vec<Vec<u64>>)> {
+fn table(device: &Device, d: DType, lanes: u8, same: &[Build], bools: &[Build]) -> Option<(Rows, Rows)> {
     let (a, b) = pairs(d);
     let n = a.len();
     let mut k = Builder::new(&format!("rows_{d}x{lanes}"), [16, 1, 1]);

@@ -111,7 +111,11 @@ impl Tensor {
             unit[0] = s;
             let weight = host_list("interpolate", s, |i| at(i).fract())?;
             let near = weight.iter().map(|w| 1.0 - w).collect();
-            let weights = |w: Vec<f64>| Tensor::from_vec(w, unit.as_slice(), &self.device)?.to_dtype(work);
+            // Rounded here: a device need not have doubles.
+            let weights = |w: Vec<f64>| match work {
+                DType::F64 => Tensor::from_vec(w, unit.as_slice(), &self.device),
+                _ => Tensor::from_vec(w.iter().map(|&w| w as f32).collect::<Vec<_>>(), unit.as_slice(), &self.device),
+            };
             x = first.to_dtype(work)?.mul(&weights(near)?)?.add(&second.to_dtype(work)?.mul(&weights(weight)?)?)?;
         }
         x.to_dtype(own)

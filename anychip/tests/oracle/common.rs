@@ -92,6 +92,17 @@ pub fn arithmetic(device: &Device, ty: Type) -> Arithmetic {
     Arithmetic::new(ty, facts)
 }
 
+/// An element's bits, or those of a zero of its sign where the device may take it for one.
+pub fn kept(device: &Device, ty: Type, bits: u64) -> u64 {
+    let a = arithmetic(device, ty);
+    if !ty.is_float() {
+        return bits;
+    }
+    let x = ty.float_of_bits(bits).abs();
+    let small = a.facts.subnormals == Subnormals::MayBeZero && x != 0.0 && x < a.format().min_normal();
+    if small { bits & 1 << (8 * ty.bytes() - 1) } else { bits }
+}
+
 /// The float types that a device computes with: f64 only where it has them.
 pub fn floats(device: &Device) -> Vec<Type> {
     let mut all = vec![Type::F32, Type::F16, Type::BF16];
@@ -161,6 +172,13 @@ impl Operand {
     pub fn dense(device: &Device, ty: Type, shape: &[usize], values: Values, r: &mut Random) -> Operand {
         let bits = Array::build(shape, |_| element(ty, values, r));
         Operand::new(device, ty, bits)
+    }
+
+    /// Special values, with zeros for those subnormal numbers that the device does not promise to keep: for what has one right
+    /// result only.
+    pub fn kept(device: &Device, ty: Type, shape: &[usize], r: &mut Random) -> Operand {
+        let bits = Array::build(shape, |_| element(ty, Values::Special, r));
+        Operand::new(device, ty, bits.map(|&b| kept(device, ty, b)))
     }
 
     /// Random values of a shape in a layout.

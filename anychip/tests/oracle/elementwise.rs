@@ -185,8 +185,8 @@ fn comparisons() {
         let types = [Type::F32, Type::I32, Type::F16, Type::BF16, Type::U8, Type::I8, Type::I64, Type::U64, Type::U32];
         for ty in types.into_iter().take(if compiles_at_once(d) { 9 } else { 2 }) {
             let mut r = Random::new(6);
-            let x = Operand::dense(d, ty, &[3000], Values::Special, &mut r);
-            let y = Operand::dense(d, ty, &[3000], Values::Special, &mut r);
+            let x = Operand::kept(d, ty, &[3000], &mut r);
+            let y = Operand::kept(d, ty, &[3000], &mut r);
             for (op, f) in Comparison::ALL.into_iter().zip(ops) {
                 let want = elementwise::compare(op, &x.data(), &y.data());
                 check(&format!("{op:?} {ty:?} on {d}"), f(&x.tensor, &y.tensor), Type::Bool, want, &arithmetic(d, ty));
@@ -255,6 +255,7 @@ fn conversions() {
             let mut r = Random::new(8);
             let parts = [Values::Special, Values::AnyBits, Values::Range(-300.0, 300.0)];
             let bits = parts.iter().flat_map(|&v| (0..2000).map(|_| element(from, v, &mut r)).collect::<Vec<_>>());
+            let bits = bits.map(|b| kept(d, from, b));
             let x = Operand::new(d, from, Array::new(&[6000], bits.collect()));
             for &to in &types {
                 let want = if from == to { x.data() } else { elementwise::cast(&x.data(), to) };
@@ -271,8 +272,8 @@ fn exact_functions_keep_signs_of_zeros() {
     on_every_device(|d| {
         for ty in [Type::F32, Type::F16, Type::BF16] {
             let mut r = Random::new(9);
-            let x = Operand::dense(d, ty, &[500], Values::Special, &mut r);
-            let y = Operand::dense(d, ty, &[500], Values::Special, &mut r);
+            let x = Operand::kept(d, ty, &[500], &mut r);
+            let y = Operand::kept(d, ty, &[500], &mut r);
             let c = Operand::dense(d, Type::Bool, &[500], Values::AnyBits, &mut r);
             let top = 8 * ty.bytes() - 1;
             same(&format!("neg {ty:?} on {d}"), x.tensor.neg(), ty, &x.bits.map(|b| b ^ 1 << top));

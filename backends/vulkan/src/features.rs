@@ -204,10 +204,8 @@ pub fn choose(
     base!(i16 = shader_int16, i64 = shader_int64, f64 = shader_float64);
     if let Some(s) = &there.storage16 {
         target.storage16 = on(s.storage_buffer16_bit_access);
-        use_.storage16 = target.storage16.then(|| Default::default());
-        if let Some(u) = &mut use_.storage16 {
-            u.storage_buffer16_bit_access = vk::TRUE;
-        }
+        let u = vk::PhysicalDevice16BitStorageFeatures::default();
+        use_.storage16 = target.storage16.then(|| u.storage_buffer16_bit_access(true));
     }
     if let Some(s) = &there.storage8 {
         target.storage8 = on(s.storage_buffer8_bit_access);

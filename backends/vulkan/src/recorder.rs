@@ -333,7 +333,11 @@ impl Device {
                         bound.set = set;
                     }
                 }
-                if program.push > 0 {
+                // All layouts have the same range of them: what was pushed stays over a change of the pipeline.
+                let same = bound.scalars.len() >= program.push
+                    && bound.scalars.get(..scalars.len()) == Some(scalars)
+                    && bound.scalars[scalars.len()..program.push].iter().all(|b| *b == 0);
+                if !same {
                     bound.scalars.clear();
                     bound.scalars.extend_from_slice(scalars);
                     bound.scalars.resize(program.push, 0);

@@ -373,6 +373,9 @@ impl Bound {
                 let n = if a.compute == Type::F64 { double } else { single };
                 // 0 ULPs of an infinite operand is 0.
                 let beside = if of_operand > 0.0 { of_operand * format.ulp(operand) } else { 0.0 };
+                // An e^x that may be flushed costs |x| of the smallest normal numbers, and there |x| < 104.
+                let flushed = small > 0.0 && a.facts.subnormals == Subnormals::MayBeZero;
+                let small = if flushed { small.max(128.0) } else { small };
                 Number {
                     value,
                     radius: n * format.ulp(value.hi)
@@ -442,6 +445,10 @@ pub fn apply2(row: &Binary, a: &Arithmetic, x: f64, y: f64) -> Number {
         if take {
             result = either(result, at(x, y));
         }
+    }
+    // What compares as 0 may yet be passed on as it is.
+    if row.bound == Bound::Exact && (small_x || small_y) && result.value.hi.is_finite() {
+        result.radius = result.radius.max(a.format().min_normal());
     }
     result
 }

@@ -18,9 +18,7 @@ const ALL: Floats = Floats { f16: true, f32: true, f64: true };
 /// A device that has everything, for a version of SPIR-V.
 fn full(version: (u8, u8)) -> (DeviceInfo, Target) {
     let mut info = plain();
-    for d in [DType::F16] {
-        info.types.insert(d, TypeSupport::FULL);
-    }
+    info.types.insert(DType::F16, TypeSupport::FULL);
     info.features.extend([
         Feature::Subgroup,
         Feature::SubgroupReduce,

@@ -9,9 +9,10 @@ use super::emit::{Emit, Pass, rewrite};
 use crate::{Error, Result, info::DeviceInfo, ir::*};
 use std::collections::HashMap;
 
-/// True for a type that this device holds in pairs.
+/// True for a type that this device holds in pairs: both of 64 bits, where it lacks either.
 pub(super) fn paired(d: DType, info: &DeviceInfo) -> bool {
-    matches!(d, DType::I64 | DType::U64) && !(info.support(d).storage && info.support(d).arithmetic)
+    let both = [DType::I64, DType::U64];
+    both.contains(&d) && !both.iter().all(|d| info.support(*d).storage && info.support(*d).arithmetic)
 }
 
 /// Low and high words of an integer, or of the lanes of a vector.
@@ -53,7 +54,7 @@ pub(super) fn lower(e: &mut Emit, info: &DeviceInfo) -> Result<()> {
             ParamKind::Buffer { elem, .. } => is_pair(Elem::D(elem)),
             ParamKind::Scalar { elem, .. } => is_pair(elem),
         });
-    if !any || !(paired(DType::I64, info) && paired(DType::U64, info)) {
+    if !any || !paired(DType::I64, info) {
         return Ok(());
     }
     let mut p = Pairs {
