@@ -126,8 +126,11 @@ fn a_second_start_compiles_nothing() {
     };
     assert_eq!(start(&drivers[0]), vec!["1 0"; devices.len()], "the first start compiles");
     let entries = fs::read_dir(ours.join("programs")).expect("it is there").count();
-    assert_eq!(entries, devices.len(), "an entry per device");
-    assert_eq!(start(&drivers[1]), vec!["1 1"; devices.len()], "the second takes what the first left");
+    // Not every way to a chip has binaries to keep.
+    let kept: Vec<bool> = devices.iter().map(|d| !excused("a_second_start_compiles_nothing", d.info())).collect();
+    assert_eq!(entries, kept.iter().filter(|k| **k).count(), "an entry per device");
+    let second: Vec<_> = kept.iter().map(|k| if *k { "1 1" } else { "1 0" }).collect();
+    assert_eq!(start(&drivers[1]), second, "the second takes what the first left");
     for f in drivers.iter().chain([&ours]) {
         let _ = fs::remove_dir_all(f);
     }

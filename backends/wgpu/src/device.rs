@@ -52,6 +52,10 @@ impl<T> Table<T> {
     }
 }
 
+/// OpenGL has one context, and wgpu ends the process when a thread waits for it longer than a second, as it does where kernels
+/// run on the processor: threads take turns here first.
+static CONTEXT: Mutex<()> = Mutex::new(());
+
 /// What wgpu's callbacks leave behind.
 #[derive(Default)]
 pub struct Reported {
@@ -73,6 +77,8 @@ pub struct Device {
     pub programs: Table<Program>,
     pub lists: Table<List>,
     pub state: Mutex<State>,
+    /// Threads take turns.
+    one_by_one: bool,
     reported: Arc<Reported>,
 }
 
@@ -112,8 +118,14 @@ impl Device {
             programs: Table::new(),
             lists: Table::new(),
             state: Mutex::default(),
+            one_by_one: adapter.get_info().backend == wgpu::Backend::Gl,
             reported,
         })
+    }
+
+    /// Held while wgpu is called.
+    pub fn turn(&self) -> Option<MutexGuard<'static, ()>> {
+        self.one_by_one.then(|| lock(&CONTEXT))
     }
 
     pub fn alive(&self) -> Result<()> {
@@ -169,6 +181,7 @@ fn error(device: &str, what: &str, e: &wgpu::Error, asked: u64) -> Error {
 
 impl Drop for Device {
     fn drop(&mut self) {
+        let _turn = self.turn();
         // Work that is under way ends first; a device that is gone has none.
         let _ = self.raw.poll(wgpu::PollType::wait_indefinitely());
     }
@@ -180,25 +193,30 @@ impl RawDevice for Device {
     }
 
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
+        let _turn = self.turn();
         self.alive()?;
         self.create(bytes, memory)
     }
 
     fn free(&self, buffer: RawBuffer) {
+        let _turn = self.turn();
         self.destroy(buffer);
     }
 
     fn host_write(&self, buffer: RawBuffer, at: u64, from: &[u8]) -> Result<()> {
+        let _turn = self.turn();
         self.alive()?;
         self.write(buffer, at, from)
     }
 
     fn host_read(&self, buffer: RawBuffer, at: u64, to: &mut [u8]) -> Result<()> {
+        let _turn = self.turn();
         self.alive()?;
         self.read(buffer, at, to)
     }
 
     fn load(&self, module: &Module<'_>, cached: Option<&[u8]>) -> Result<Loaded> {
+        let _turn = self.turn();
         self.alive()?;
         match module {
             Module::Kernel(k) => self.compile(k, cached),
@@ -210,20 +228,24 @@ impl RawDevice for Device {
     }
 
     fn unload(&self, program: RawProgram) {
+        let _turn = self.turn();
         self.programs.remove(program.0);
     }
 
     fn record(&self, commands: &[Command]) -> Result<RawList> {
+        let _turn = self.turn();
         self.alive()?;
         let list = self.prepare(commands)?;
         Ok(RawList(self.lists.insert(Arc::new(list))))
     }
 
     fn release(&self, list: RawList) {
+        let _turn = self.turn();
         self.lists.remove(list.0);
     }
 
     fn submit(&self, work: &Submission<'_>) -> Result<Ticket> {
+        let _turn = self.turn();
         self.earlier()?;
         self.enqueue(work)
     }

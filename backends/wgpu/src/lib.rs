@@ -24,7 +24,7 @@ use anychip_hal::{DeviceInfo, Driver, Error, RawDevice, Result};
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
 };
 
@@ -125,14 +125,26 @@ fn now<T>(future: impl Future<Output = T>) -> Result<T> {
 
 /// Every adapter, in the order that gives it its number. `NoDriver` says what is missing when there is none.
 async fn adapters() -> Result<Vec<wgpu::Adapter>> {
-    // Drivers stay loaded: loading them anew at every question costs as much as the answer.
-    static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
-    let instance = INSTANCE.get_or_init(|| {
-        let mut options = wgpu::InstanceDescriptor::new_without_display_handle();
-        // Layers and checks of the driver are asked for by the variables that wgpu reads (WGPU_VALIDATION, WGPU_DEBUG).
-        options.flags = wgpu::InstanceFlags::empty();
-        wgpu::Instance::new(options.with_env())
-    });
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        // Asked once: loading drivers costs as much as their answer, and adapters of OpenGL that were asked for apart share a
+        // context without knowing of each other.
+        static FOUND: Mutex<Vec<wgpu::Adapter>> = Mutex::new(vec![]);
+        let mut found = device::lock(&FOUND);
+        if found.is_empty() {
+            *found = now(ask())??;
+        }
+        Ok(found.clone())
+    }
+    #[cfg(target_arch = "wasm32")]
+    ask().await
+}
+
+async fn ask() -> Result<Vec<wgpu::Adapter>> {
+    let mut options = wgpu::InstanceDescriptor::new_without_display_handle();
+    // Layers and checks of the driver are asked for by the variables that wgpu reads (WGPU_VALIDATION, WGPU_DEBUG).
+    options.flags = wgpu::InstanceFlags::empty();
+    let instance = wgpu::Instance::new(options.with_env());
     let found = instance.enumerate_adapters(wgpu::Backends::all()).await;
     match found.is_empty() {
         false => Ok(found),

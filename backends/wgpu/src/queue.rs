@@ -378,6 +378,7 @@ impl Device {
         let begin = (!cfg!(target_arch = "wasm32")).then(Instant::now);
         loop {
             if !done.is.load(Ordering::Acquire) {
+                let _turn = self.turn();
                 let _ = self.raw.poll(wgpu::PollType::Poll);
             }
             if done.is.load(Ordering::Acquire) {
@@ -400,6 +401,7 @@ impl Device {
 
     /// Takes everything up to a finished ticket out of the queue's list.
     fn retire(&self, upto: u64) {
+        let _turn = self.turn();
         let mut state = lock(&self.state);
         while state.pending.front().is_some_and(|p| p.value <= upto) {
             let Some(p) = state.pending.pop_front() else { break };

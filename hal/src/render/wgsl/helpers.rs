@@ -77,6 +77,8 @@ impl Helpers {
             }
             // MIN / 1 is MIN, and the remainder of 1 is 0: right in both cases.
             let result = match rem {
+                // The remainder of negative numbers is anything in GLSL, which naga prints it in.
+                true if s.d.is_signed() => "a - (a / by) * by".to_string(),
                 true => "a % by".to_string(),
                 false => format!("select(a / by, {zero}, b == {zero})"),
             };

@@ -7,7 +7,7 @@
 //! * A buffer on which a kernel works with atomics is one of atomics throughout; floats lie in it as their bits.
 //! * What is known when the shader is compiled may neither overflow nor be NaN or infinite: such constants are the results
 //!   of functions, whose arguments no compiler may look into.
-//! * `x / 0` is `x` and floats outside an integer's range are not promised: both are chosen around.
+//! * `x / 0` is `x`, remainders of negative numbers differ by way of GLSL, and floats outside an integer's range are not promised: both are chosen around.
 //! * `min` and `max` may drop a NaN, `sign` of it is anything: comparisons keep it. A NaN is recognised by its bits.
 //! * A driver may contract `a * b + c`. There is no `fma` that is promised to round once.
 //! * Scalars are words of a block, in immediate memory or a uniform buffer.
