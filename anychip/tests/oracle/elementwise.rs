@@ -124,6 +124,9 @@ fn functions_of_one_over_the_whole_range() {
                 if !compiles_at_once(d) && matches!(ty, Type::BF16 | Type::F64) && n % 4 != 0 {
                     continue;
                 }
+                if compiles_slowly(d) && ty == Type::F16 && n % 2 != 0 {
+                    continue;
+                }
                 let want = elementwise::unary(table::find(name), &a, &x.real());
                 wrong.extend(in_words(&format!("{name} {ty:?} on {d}"), f(&x.tensor), ty, want.into(), &a, &[&x]));
             }
