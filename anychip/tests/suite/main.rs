@@ -13,6 +13,7 @@ mod every_function;
 mod every_kernel;
 mod explain;
 mod files;
+mod fragments;
 mod functions;
 mod index;
 mod kernels;

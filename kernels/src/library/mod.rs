@@ -10,6 +10,7 @@
 pub mod attention;
 pub mod body;
 pub mod emit;
+pub mod fragments;
 mod functions;
 pub mod map;
 pub mod matmul;

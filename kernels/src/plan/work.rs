@@ -19,6 +19,7 @@ use crate::{
         Body, Expr, Lanes, Made, Map,
         body::{Id, merge, merge_leading},
         emit::compute_type,
+        fragments,
         map::map,
         matmul::{self, MatMul},
         pack::{self, Pack},
@@ -250,6 +251,25 @@ impl Planner<'_> {
         if g.root != a && in_library && self.takes_bare(&offer, d) {
             return Err(Stop::Again(Again::Bare(a)));
         }
+        let as_map = |s: &Strided| Map { strides: s.strides.clone(), offset: s.offset };
+        let tile = match chosen {
+            Schedule::Fragments(t) => Some((t, origin)),
+            Schedule::Library => schedule::fragments::pick(device.info(), &problem).map(|t| (t, Origin::CostModel)),
+            _ => None,
+        };
+        if let Some((tile, origin)) = tile.filter(|_| fragments::readable(&as_map(&lhs), &as_map(&rhs))) {
+            let mut body = body.clone();
+            let (mut left, mut right, mut target) = (as_map(&lhs), as_map(&rhs), as_map(&placed));
+            let mut maps: Vec<&mut Map> = body.maps.iter_mut().chain([&mut left, &mut right, &mut target]).collect();
+            let dims = merge_leading(&space, rank - 2, &mut maps);
+            let mm = MatMul { body, epilogue, dims, k, a: left, b: right, out: target, dtype, out_dtype: root.dtype };
+            if let Some(made) = fragments::matmul(mm, tile)? {
+                let why = "the device multiplies fragments of this type, and the extents are whole tiles".to_string();
+                let about = about.schedule(Schedule::Fragments(tile).to_string(), origin, why);
+                let more = [self.value(lhs_item)?, self.value(rhs_item)?, out];
+                return self.launch(made, d, &slots, &more, about);
+            }
+        }
         let (schedule, origin) = match chosen {
             Schedule::Matmul(s) => (s, origin),
             _ => {
@@ -265,7 +285,6 @@ impl Planner<'_> {
         let why = format!("the least estimated time of {} tiles; each lane keeps its sums in registers", wide.len());
         let why = if origin == Origin::CostModel { why } else { String::new() };
         let about = about.schedule(Schedule::Matmul(schedule).to_string(), origin, why);
-        let as_map = |s: &Strided| Map { strides: s.strides.clone(), offset: s.offset };
         let mut body = body;
         let (mut right, right_value) = match schedule.packed {
             true => self.pack(&rhs, dtype, (schedule.cols(), schedule.width), rhs_item, d)?,

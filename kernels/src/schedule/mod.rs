@@ -5,6 +5,7 @@
 //! tuner measured goes before it. The types of the schedules themselves are in [`crate::library`].
 
 pub mod attention;
+pub mod fragments;
 pub mod map;
 pub mod matmul;
 pub mod reduce;
@@ -44,6 +45,8 @@ pub enum Schedule {
     Reduce(reduce::Choice),
     /// Matrix products.
     Matmul(crate::library::matmul::Schedule),
+    /// Matrix products by matrix fragments.
+    Fragments(crate::library::fragments::Tile),
 }
 
 impl Problem {
@@ -93,7 +96,10 @@ impl Problem {
             Problem::Map(p) => map::candidates(info, p).into_iter().map(Schedule::Map).collect(),
             Problem::Rows(p) => rows::candidates(info, p).into_iter().map(Schedule::Rows).collect(),
             Problem::Reduce(p) => reduce::candidates(info, p).into_iter().map(Schedule::Reduce).collect(),
-            Problem::Matmul(p) => matmul::wide(info, p).into_iter().map(Schedule::Matmul).collect(),
+            Problem::Matmul(p) => {
+                let tiles = fragments::candidates(info, p).into_iter().map(Schedule::Fragments);
+                tiles.chain(matmul::wide(info, p).into_iter().map(Schedule::Matmul)).collect()
+            }
         }
     }
 
@@ -119,6 +125,7 @@ impl Problem {
     pub fn fits(&self, s: &Schedule) -> bool {
         match (self, s) {
             (Problem::Matmul(p), Schedule::Matmul(s)) => matmul::fits(s, p),
+            (Problem::Matmul(p), Schedule::Fragments(t)) => t.fits(p.rows, p.cols, p.inner),
             (Problem::Matmul(_) | Problem::Rows(_) | Problem::Reduce(_), Schedule::Library) => true,
             (Problem::Map(_), Schedule::Map(_))
             | (Problem::Rows(_), Schedule::Rows(_))
@@ -185,6 +192,10 @@ impl std::fmt::Display for Schedule {
                 write!(f, "{}, the row {}", c.lanes, if c.keep { "kept where it fits" } else { "computed again" })
             }
             Schedule::Reduce(c) => write!(f, "{:?}, {} parts, {}", c.schedule, c.parts, c.lanes),
+            Schedule::Fragments(t) => {
+                let ((rows, cols), [m, n, k]) = (t.extent(), t.shape);
+                write!(f, "fragments of {m}x{n}x{k}, tile {rows}x{cols}, {} subgroups of {}", t.subgroups, t.subgroup)
+            }
             Schedule::Matmul(s) => {
                 write!(
                     f,
