@@ -5,9 +5,13 @@
 use anychip_hal::{
     Driver, Error, Result, device,
     info::DeviceInfo,
+    probe::Helper,
     registry::{Listing, Registry},
 };
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::{
+    io,
+    sync::{Arc, LazyLock, PoisonError, RwLock},
+};
 
 static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
     #[allow(unused_mut)] // without features there is nothing to add
@@ -28,6 +32,40 @@ static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
 /// A backend of the same name is replaced; devices that are open already stay what they are.
 pub fn register(driver: Arc<dyn Driver>) {
     REGISTRY.write().unwrap_or_else(PoisonError::into_inner).add(driver);
+}
+
+/// Has drivers touched by a program first, of which nothing is recorded: one that hangs or dies then costs a line in
+/// [`Device::list`] and not this process. Without it, this process leaves alone what is recorded as having hung or died, and
+/// touches the rest. [`hal::probe`](anychip_hal::probe) has the rules.
+///
+/// A program is its own helper when it calls [`answer_probe`] for the arguments `probe TARGET`:
+/// ```no_run
+/// let mut arguments = std::env::args().skip(1);
+/// if arguments.next().as_deref() == Some("probe") {
+///     return anychip::answer_probe(&arguments.next().unwrap_or_default(), &mut std::io::stdout());
+/// }
+/// anychip::probe_with(anychip::hal::probe::Helper::this_program()?);
+/// let device = anychip::Device::best()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn probe_with(helper: Helper) {
+    REGISTRY.write().unwrap_or_else(PoisonError::into_inner).probe_with(helper);
+}
+
+/// Forgets what probing ended with: every driver counts as unknown again.
+pub fn probe_again() {
+    REGISTRY.write().unwrap_or_else(PoisonError::into_inner).probe_again();
+}
+
+/// What a probe helper does for the arguments `probe TARGET`: touches the driver or device and writes to its standard output
+/// what came of it.
+///
+/// # Errors
+/// What `to` says.
+pub fn answer_probe(target: &str, to: &mut impl io::Write) -> io::Result<()> {
+    // Not under the lock: a driver that never returns would keep it.
+    let registry = REGISTRY.read().unwrap_or_else(PoisonError::into_inner).clone();
+    registry.answer_probe(target, to)
 }
 
 /// One chip, or a chain of chips: what the first cannot run goes to the next, and if the first is lost the next takes

@@ -12,17 +12,32 @@ use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-pub fn run(format: Format) -> Result<String> {
+/// What stands below the options in `--help`.
+pub const HELP: &str = concat!(
+    "Drivers are code of others, and some hang or die when they are touched. A driver that this command does not know yet is\n",
+    "touched by a process of its own first: it lists its devices, then each runs a small kernel in every type that it computes\n",
+    "with. What came of it is kept in the cache folder (ANYCHIP_CACHE_DIR) until the driver, its settings or anychip change.\n",
+    "What hung, died or computed wrong numbers is a line with the reason, and nothing of this library uses it.\n\n",
+    "  ANYCHIP_PROBE=off        use drivers without that, whatever is recorded\n",
+    "  ANYCHIP_PROBE=PROGRAM    run `PROGRAM probe DRIVER[:ORDINAL]` in place of this command\n",
+    "  ANYCHIP_PROBE_SECONDS=N  how long one probing may take, 10 otherwise\n\n",
+    "A chip that several drivers show has one physical name there; `auto` takes the way that is nearest to it.",
+);
+
+pub fn run(format: Format, probe: bool) -> Result<String> {
+    if probe {
+        anychip::probe_again();
+    }
     let listing = Device::list();
     if format == Format::Json {
-        let devices = listing.devices.iter().map(object).collect::<Vec<_>>();
+        let devices = listing.devices.iter().map(|d| object(d, &listing.ties(d))).collect::<Vec<_>>();
         let unavailable: Vec<_> =
             listing.unavailable.iter().map(|u| json!({ "backend": u.backend, "why": u.why })).collect();
         return Ok(format!("{}\n", json!({ "devices": devices, "unavailable": unavailable })));
     }
     let mut out = String::new();
     for info in &listing.devices {
-        let _ = writeln!(out, "{}", table(info));
+        let _ = writeln!(out, "{}", table(info, &listing.ties(info)));
     }
     for u in &listing.unavailable {
         let _ = writeln!(out, "{}: not here: {}", u.backend, u.why);
@@ -30,16 +45,17 @@ pub fn run(format: Format) -> Result<String> {
     Ok(out)
 }
 
-/// All of a device's data, and its name where a reader looks first.
-fn object(info: &DeviceInfo) -> Value {
+/// All of a device's data, its name where a reader looks first, and the ids of other ways to its chip.
+fn object(info: &DeviceInfo, ties: &[&str]) -> Value {
     let mut value = serde_json::to_value(info).unwrap_or_default();
     if let Value::Object(map) = &mut value {
         map.insert("name".into(), info.identity.name.clone().into());
+        map.insert("same_chip_as".into(), json!(ties));
     }
     value
 }
 
-fn table(info: &DeviceInfo) -> Table {
+fn table(info: &DeviceInfo, ties: &[&str]) -> Table {
     let mut t = Table::new();
     t.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     let i = &info.identity;
@@ -51,6 +67,9 @@ fn table(info: &DeviceInfo) -> Table {
     row("made by", i.vendor.clone());
     row("driver", format!("{} {}", i.driver, i.version));
     row("physical", i.physical.clone());
+    if !ties.is_empty() {
+        row("", format!("the same chip as {}", ties.join(", ")));
+    }
     row("class", format!("{:?}, {} units", info.class, info.units));
     row("vector", format!("{} lanes of f32 in the code of one lane", info.vector));
     let m = &info.memory;

@@ -4,6 +4,7 @@ mod bench;
 mod devices;
 mod tune;
 
+use anychip::hal::probe::Helper;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::{io::Write, process::ExitCode};
 
@@ -18,10 +19,20 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Every device of every backend, and for each backend that gives none, why
+    #[command(after_help = devices::HELP)]
     Devices {
         /// How to print it
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
+        /// Probe every driver and device again, whatever is recorded
+        #[arg(long)]
+        probe: bool,
+    },
+    /// Touches a driver or a device in place of the command: what kills it then kills this process
+    #[command(hide = true)]
+    Probe {
+        /// DRIVER or DRIVER:ORDINAL
+        target: String,
     },
     /// Time of one operation on one device: medians over changing inputs
     Bench(bench::Args),
@@ -38,8 +49,17 @@ enum Format {
 }
 
 fn main() -> ExitCode {
-    let done = match Args::parse().command {
-        Command::Devices { format } => devices::run(format),
+    let command = Args::parse().command;
+    match Helper::this_program() {
+        Ok(helper) => anychip::probe_with(helper),
+        Err(e) => eprintln!("anychip: drivers are not probed before they are used: {e}"),
+    }
+    let done = match command {
+        Command::Devices { format, probe } => devices::run(format, probe),
+        Command::Probe { target } => {
+            let answered = anychip::answer_probe(&target, &mut std::io::stdout());
+            return if answered.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
         Command::Bench(args) => bench::run(&args),
         Command::Tune(args) => tune::run(&args),
     };

@@ -15,7 +15,7 @@
 //! and all. Buffers, programs and lists may still be live at the drop: dropping a [`RawDevice`] frees everything that belongs
 //! to it, its threads included. Callers without hal may drop it earlier: then it ends its work first.
 
-use crate::{Result, info::DeviceInfo, ir, op};
+use crate::{Result, info::DeviceInfo, ir, op, probe::Installed};
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, task::Waker, time::Duration};
 
@@ -42,6 +42,16 @@ pub trait Driver: MaybeSendSync {
     /// one shifts no other. Beyond the end: `NoDevice`, which says what there is. Every call gives an independent handle:
     /// losing one does not lose another.
     fn open(&self, ordinal: u32) -> Result<Arc<dyn RawDevice>>;
+    /// How far this way is from the chip: 0, its maker's own interface; 1, a standard that makers implement; 2, a library on
+    /// top of those. Of several ways to one chip `auto` takes the shortest.
+    fn distance(&self) -> u8 {
+        0
+    }
+    /// Files and variables on which it depends what happens when this driver is touched ([`crate::probe`]). `None`: it brings
+    /// no code of others, as a backend for the host's cores; then it is never probed, and no record hides it.
+    fn installed(&self) -> Option<Installed> {
+        Some(Installed::new())
+    }
 }
 
 /// A buffer, as a backend names it. Never zero, and never the same as another live one of the device; nor are

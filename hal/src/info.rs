@@ -4,7 +4,10 @@
 
 use crate::DType;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 /// Everything known about a device before the first kernel runs on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,7 +79,8 @@ pub struct Identity {
     pub driver: String,
     /// The driver's version.
     pub version: String,
-    /// What ties one chip to several backends: a PCI address, a UUID, for the CPU its model.
+    /// What ties one chip to several backends: `pci:0000:01:00.0`, else `uuid:` and its digits, and for every device that runs
+    /// on the host's processor what [`host_processor`] says. A text that no other chip of this machine has.
     pub physical: String,
 }
 
@@ -95,6 +99,24 @@ impl Identity {
             physical: known(physical),
         }
     }
+
+    /// True when both are the same chip, whatever driver shows it. What is unknown ties nothing.
+    pub fn same_chip(&self, other: &Identity) -> bool {
+        self.physical == other.physical && self.physical != "unknown"
+    }
+}
+
+/// The host's processor, by the name of its model: the physical identity of the CPU, and of every GPU interface in software.
+pub fn host_processor() -> &'static str {
+    static NAME: LazyLock<String> = LazyLock::new(|| {
+        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpuinfo.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            (key.trim() == "model name" && !value.trim().is_empty()).then(|| value.trim().to_string())
+        });
+        model.unwrap_or_else(|| format!("{} processor", std::env::consts::ARCH))
+    });
+    &NAME
 }
 
 /// What sort of device it is.

@@ -17,6 +17,7 @@ pub mod info;
 pub mod ir;
 pub mod layer;
 pub mod op;
+pub mod probe;
 pub mod registry;
 pub mod render;
 

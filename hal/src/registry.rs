@@ -16,9 +16,13 @@
 //! # assert!(open(vec![]).is_err());
 //! ```
 
-use crate::{Device, DeviceInfo, Driver, Error, Result, info::DeviceClass};
+use crate::{
+    Device, DeviceInfo, Driver, Error, Result,
+    info::DeviceClass,
+    probe::{self, Helper, Probes},
+};
 use serde::Serialize;
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, io, path::PathBuf, sync::Arc};
 
 /// The environment variable that [`Registry::open_default`] reads.
 pub const DEVICE_VARIABLE: &str = "ANYCHIP_DEVICE";
@@ -27,6 +31,7 @@ pub const DEVICE_VARIABLE: &str = "ANYCHIP_DEVICE";
 #[derive(Clone, Default)]
 pub struct Registry {
     drivers: Vec<Arc<dyn Driver>>,
+    probes: Probes,
 }
 
 /// Every device of every backend, and why the others give none.
@@ -47,6 +52,14 @@ pub struct Unavailable {
     pub why: String,
 }
 
+impl Listing {
+    /// The other ways to the chip of one of these devices, by their ids.
+    pub fn ties(&self, info: &DeviceInfo) -> Vec<&str> {
+        let tied = |d: &&DeviceInfo| d.id != info.id && d.identity.same_chip(&info.identity);
+        self.devices.iter().filter(tied).map(|d| d.id.as_str()).collect()
+    }
+}
+
 impl Registry {
     /// A registry without drivers.
     pub fn new() -> Registry {
@@ -61,6 +74,34 @@ impl Registry {
         }
     }
 
+    /// Before a driver is touched of which nothing is recorded, this program touches it. Without one, drivers are touched in
+    /// this process; those that are recorded as having hung or died are not. `ANYCHIP_PROBE` comes before it
+    /// ([`crate::probe`]).
+    pub fn probe_with(&mut self, helper: Helper) {
+        self.probes.helper = Some(helper);
+        self.probes.forget();
+    }
+
+    /// Forgets what probing ended with: every driver counts as unknown again.
+    pub fn probe_again(&mut self) {
+        self.probes.again();
+    }
+
+    /// Keeps what probing ended with below another folder than the cache's.
+    pub fn keep_probes_in(&mut self, folder: impl Into<PathBuf>) {
+        self.probes.folder = Some(folder.into());
+        self.probes.forget();
+    }
+
+    /// What a helper does when it is run as `program probe TARGET` (`"vulkan"`: asks for the devices; `"vulkan:1"`: opens one
+    /// and runs a kernel): touches the target, whatever is recorded, and writes what came of it to its standard output.
+    ///
+    /// # Errors
+    /// What `to` says.
+    pub fn answer_probe(&self, target: &str, to: &mut impl io::Write) -> io::Result<()> {
+        probe::answer(&self.drivers, target, to)
+    }
+
     /// Asks every driver for its devices. Never fails: what is broken is listed with its reason.
     pub fn devices(&self) -> Listing {
         let mut listing = Listing::default();
@@ -73,22 +114,30 @@ impl Registry {
 
     /// Per driver, in order.
     fn probe(&self) -> Vec<(&Arc<dyn Driver>, Listing)> {
-        self.drivers.iter().map(|driver| (driver, Self::probe_one(&**driver))).collect()
+        self.drivers.iter().map(|driver| (driver, self.probe_one(&**driver))).collect()
     }
 
-    fn probe_one(driver: &dyn Driver) -> Listing {
+    fn probe_one(&self, driver: &dyn Driver) -> Listing {
         let mut found = Listing::default();
         let backend = driver.name();
         let mut missing = |backend: String, why: String| found.unavailable.push(Unavailable { backend, why });
+        if let Some(why) = self.probes.hidden(driver, None) {
+            missing(backend.into(), why);
+            return found;
+        }
         match driver.devices() {
             Err(Error::NoDriver { why, .. }) => missing(backend.into(), why),
             Err(e) => missing(backend.into(), e.to_string()),
             Ok(all) if all.is_empty() => missing(backend.into(), "the driver is there and finds no device".into()),
             Ok(all) => {
                 for (n, device) in all.into_iter().enumerate() {
-                    match device {
-                        Ok(info) => found.devices.push(info),
-                        Err(e) => missing(format!("{backend}:{n}"), e.to_string()),
+                    let why = match &device {
+                        Ok(_) => self.probes.hidden(driver, u32::try_from(n).ok()),
+                        Err(e) => Some(e.to_string()),
+                    };
+                    match (device, why) {
+                        (Ok(info), None) => found.devices.push(info),
+                        (_, why) => missing(format!("{backend}:{n}"), why.unwrap_or_default()),
                     }
                 }
             }
@@ -97,7 +146,8 @@ impl Registry {
     }
 
     /// Opens a device, a chain of them (`"opencl:0,cpu"`: what the first cannot do goes to the next), or `"auto"`: the
-    /// best that opens, by class. Every device of a chain must open.
+    /// best that opens, by class; of several ways to one chip, and of equals, the nearest ([`Driver::distance`]). Every device of
+    /// a chain must open.
     ///
     /// # Errors
     /// `NoDevice` lists what exists; what the driver said when it could not open one is passed on with its name.
@@ -152,11 +202,18 @@ impl Registry {
             return Err(no_device(format!("no backend has the name {name:?}; {}", self.what_exists(None))));
         };
         let name = driver.name();
+        let hidden = |device| self.probes.hidden(&**driver, device);
+        if let Some(why) = hidden(None) {
+            return Err(no_device(format!("{name}: {why}; {}", self.what_exists(Some(name)))));
+        }
+        if let Some(why) = hidden(Some(ordinal)) {
+            return Err(no_device(format!("{name}:{ordinal}: {why}; {}", self.what_exists(None))));
+        }
         match driver.open(ordinal) {
             Ok(raw) => Ok((format!("{name}:{ordinal}"), Device::new(raw))),
             // Only a failure asks every driver: opening one device must not wait for the others.
             Err(e) => {
-                let found = Self::probe_one(&**driver);
+                let found = self.probe_one(&**driver);
                 let there = found.devices.len() + found.unavailable.iter().filter(|u| u.backend != name).count();
                 match &found.unavailable[..] {
                     [all] if all.backend == name => {
@@ -185,7 +242,7 @@ impl Registry {
         }
     }
 
-    /// Every device, best first; equals in the order of the listing.
+    /// The best of all devices that opens.
     fn open_best(&self) -> Result<(String, Device)> {
         let mut ranked = Vec::new();
         let mut failed = Vec::new();
@@ -193,7 +250,7 @@ impl Registry {
             failed.extend(found.unavailable.into_iter().map(|u| format!("{}: {}", u.backend, u.why)));
             ranked.extend(found.devices.into_iter().map(|info| (driver, info)));
         }
-        ranked.sort_by_key(|(_, info)| Reverse(rank(info.class)));
+        order(&mut ranked);
         for (driver, info) in ranked {
             let ordinal = info.id.split_once(':').and_then(|(_, n)| n.parse().ok()).unwrap_or(0);
             match driver.open(ordinal) {
@@ -220,6 +277,19 @@ impl Registry {
             (false, None) => format!("there are: {}", others.join(", ")),
         }
     }
+}
+
+/// Best first: by the class of the chip, which counts by the best of the ways to it; then the way nearest to the chip; equals in
+/// the order of the listing.
+fn order(found: &mut Vec<(&Arc<dyn Driver>, DeviceInfo)>) {
+    let of_chip = |info: &DeviceInfo| {
+        let ways = found.iter().filter(|(_, other)| other.identity.same_chip(&info.identity));
+        ways.map(|(_, other)| rank(other.class)).fold(rank(info.class), u8::max)
+    };
+    let ranks: Vec<u8> = found.iter().map(|(_, info)| of_chip(info)).collect();
+    let mut ranked: Vec<_> = ranks.into_iter().zip(found.drain(..)).collect();
+    ranked.sort_by_key(|(rank, (driver, _))| (Reverse(*rank), driver.distance()));
+    found.extend(ranked.into_iter().map(|(_, device)| device));
 }
 
 /// What `auto` prefers.

@@ -10,6 +10,7 @@ fn device(id: &str, class: DeviceClass) -> DeviceInfo {
     let mut i = info();
     i.id = id.into();
     i.identity.name = format!("name of {id}");
+    i.identity.physical = format!("slot of {id}");
     i.class = class;
     i
 }
@@ -18,15 +19,21 @@ fn registry() -> Registry {
     let broken =
         Error::Backend { backend: "opencl".into(), code: -30, message: "clCreateContext: invalid value".into() };
     let mut r = Registry::new();
-    r.add(Arc::new(Mocks { name: "cpu", devices: vec![Ok(device("cpu", DeviceClass::Cpu))], missing: None }));
+    r.add(Arc::new(Mocks {
+        name: "cpu",
+        devices: vec![Ok(device("cpu", DeviceClass::Cpu))],
+        missing: None,
+        distance: 0,
+    }));
     r.add(Arc::new(Mocks {
         name: "opencl",
         devices: vec![Ok(device("opencl:0", DeviceClass::Software)), Err(broken)],
         missing: None,
+        distance: 0,
     }));
     let why = "libcuda.so.1: cannot open shared object file".into();
     let missing = Some(Error::NoDriver { backend: "cuda".into(), why });
-    r.add(Arc::new(Mocks { name: "cuda", devices: vec![], missing }));
+    r.add(Arc::new(Mocks { name: "cuda", devices: vec![], missing, distance: 0 }));
     r
 }
 
@@ -47,7 +54,7 @@ fn the_listing_says_what_is_there_and_what_is_not() {
         ]
     );
     let mut empty = Registry::new();
-    empty.add(Arc::new(Mocks { name: "npu", devices: vec![], missing: None }));
+    empty.add(Arc::new(Mocks { name: "npu", devices: vec![], missing: None, distance: 0 }));
     assert!(empty.devices().unavailable[0].why.contains("finds no device"));
 }
 
@@ -92,12 +99,62 @@ fn auto_takes_the_best_that_opens() {
     let mut r = registry();
     assert_eq!(ids(&r, "auto"), ["cpu"], "the host's cores before a GPU interface in software");
     let gpu = |class| vec![Ok(device("vulkan:0", class))];
-    r.add(Arc::new(Mocks { name: "vulkan", devices: gpu(DeviceClass::IntegratedGpu), missing: None }));
+    r.add(Arc::new(Mocks { name: "vulkan", devices: gpu(DeviceClass::IntegratedGpu), missing: None, distance: 0 }));
     assert_eq!(ids(&r, "auto"), ["vulkan:0"]);
-    r.add(Arc::new(Mocks { name: "npu", devices: vec![Ok(device("npu:0", DeviceClass::Accelerator))], missing: None }));
+    r.add(Arc::new(Mocks {
+        name: "npu",
+        devices: vec![Ok(device("npu:0", DeviceClass::Accelerator))],
+        missing: None,
+        distance: 0,
+    }));
     assert_eq!(ids(&r, "auto"), ["npu:0"]);
-    r.add(Arc::new(Mocks { name: "vulkan", devices: gpu(DeviceClass::DiscreteGpu), missing: None }));
+    r.add(Arc::new(Mocks { name: "vulkan", devices: gpu(DeviceClass::DiscreteGpu), missing: None, distance: 0 }));
     assert_eq!(ids(&r, "auto,cpu"), ["vulkan:0", "cpu"]);
+}
+
+/// A way to a chip, so far from it.
+fn way(name: &'static str, distance: u8, class: DeviceClass, physical: &str) -> Arc<Mocks> {
+    let mut i = device(&format!("{name}:0"), class);
+    i.identity.physical = physical.into();
+    Arc::new(Mocks { name, devices: vec![Ok(i)], missing: None, distance })
+}
+
+#[test]
+fn one_chip_behind_several_drivers_is_opened_by_the_nearest() {
+    let gpu = "pci:0000:01:00.0";
+    let mut r = Registry::new();
+    r.add(way("wgpu", 2, DeviceClass::DiscreteGpu, gpu));
+    r.add(way("opencl", 1, DeviceClass::DiscreteGpu, gpu));
+    assert_eq!(ids(&r, "auto"), ["opencl:0"]);
+    // A driver that takes the chip for something less does not make it less.
+    r.add(way("native", 0, DeviceClass::Accelerator, gpu));
+    assert_eq!(ids(&r, "auto"), ["native:0"]);
+    // Another chip of a better class comes before the nearest way to a lesser one.
+    r.add(way("native", 0, DeviceClass::IntegratedGpu, "pci:0000:00:02.0"));
+    assert_eq!(ids(&r, "auto"), ["opencl:0"]);
+    // Equals of a class: again the nearest, though it was added last.
+    r.add(way("native", 0, DeviceClass::DiscreteGpu, "pci:0000:02:00.0"));
+    assert_eq!(ids(&r, "auto"), ["native:0"]);
+    // In software on the host's processor: its cores.
+    let host = anychip_hal::info::host_processor();
+    let mut r = Registry::new();
+    r.add(way("vulkan", 1, DeviceClass::Software, host));
+    r.add(way("cpu", 0, DeviceClass::Cpu, host));
+    assert_eq!(ids(&r, "auto"), ["cpu:0"]);
+}
+
+#[test]
+fn the_listing_ties_what_is_one_chip() {
+    let mut r = Registry::new();
+    r.add(way("a", 0, DeviceClass::DiscreteGpu, "uuid:00"));
+    r.add(way("b", 1, DeviceClass::DiscreteGpu, "uuid:00"));
+    r.add(way("c", 1, DeviceClass::DiscreteGpu, "uuid:01"));
+    // Two that nobody knows are not one.
+    r.add(way("d", 1, DeviceClass::Accelerator, "unknown"));
+    r.add(way("e", 1, DeviceClass::Accelerator, "unknown"));
+    let listing = r.devices();
+    let ties: Vec<_> = listing.devices.iter().map(|d| listing.ties(d)).collect();
+    assert_eq!(ties, [vec!["b:0"], vec!["a:0"], vec![], vec![], vec![]]);
 }
 
 #[test]

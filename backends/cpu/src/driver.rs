@@ -12,7 +12,7 @@ use crate::{
 };
 use anychip_hal::{
     Command, Completion, DeviceInfo, Driver, Error, Loaded, Memory, Module, Range, RawBuffer, RawDevice, RawList,
-    RawProgram, Result, Span, Submission, Ticket, Work, contract::Resources, op,
+    RawProgram, Result, Span, Submission, Ticket, Work, contract::Resources, op, probe::Installed,
 };
 use std::{
     collections::HashMap,
@@ -95,6 +95,10 @@ impl CpuDriver {
 impl Driver for CpuDriver {
     fn name(&self) -> &str {
         "cpu"
+    }
+
+    fn installed(&self) -> Option<Installed> {
+        None
     }
 
     fn devices(&self) -> Result<Vec<Result<DeviceInfo>>> {

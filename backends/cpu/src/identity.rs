@@ -3,7 +3,7 @@
 use crate::vmath::Level;
 use anychip_hal::{
     DType, DeviceInfo, Memory,
-    info::{Arithmetic, Clock, DeviceClass, Feature, Identity, Limits, MemoryInfo, TypeSupport},
+    info::{Arithmetic, Clock, DeviceClass, Feature, Identity, Limits, MemoryInfo, TypeSupport, host_processor},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,8 +45,7 @@ pub(crate) fn level_name(level: Level) -> &'static str {
 /// The device, as it is described to everyone.
 pub(crate) fn info(level: Level, threads: usize) -> DeviceInfo {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = field(&cpuinfo, "model name").filter(|n| !n.is_empty());
-    let name = name.unwrap_or_else(|| format!("{} processor", std::env::consts::ARCH));
+    let name = host_processor();
     let vendor = field(&cpuinfo, "vendor_id").unwrap_or_default();
     let driver = format!("anychip vector machine ({})", level_name(level));
     let total = total_memory();
@@ -66,7 +65,7 @@ pub(crate) fn info(level: Level, threads: usize) -> DeviceInfo {
     DeviceInfo {
         id: "cpu".to_string(),
         backend: "cpu".to_string(),
-        identity: Identity::new(&vendor, &name, &driver, env!("CARGO_PKG_VERSION"), &name),
+        identity: Identity::new(&vendor, name, &driver, env!("CARGO_PKG_VERSION"), name),
         class: DeviceClass::Cpu,
         units: threads as u32,
         // The machine runs the lanes of a workgroup as vectors.

@@ -14,9 +14,12 @@ mod program;
 mod queue;
 mod quirks;
 
-use anychip_hal::{DeviceInfo, Driver, Error, RawDevice, Result};
+use anychip_hal::{DeviceInfo, Driver, Error, RawDevice, Result, probe::Installed};
 use opencl3::types::cl_device_id;
-use std::sync::{Arc, Mutex};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 /// The backend's name: what stands before the colon in a device id.
 pub const NAME: &str = "opencl";
@@ -35,6 +38,30 @@ impl OpenClDriver {
 impl Driver for OpenClDriver {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn distance(&self) -> u8 {
+        1
+    }
+
+    fn installed(&self) -> Option<Installed> {
+        let mut all = Installed::new().system().library("libOpenCL.so.1", None).variables(&[
+            "OCL_ICD_*",
+            "OPENCL_*",
+            "POCL_DEVICES",
+            "RUSTICL_*",
+            "MESA_*",
+            "ANYCHIP_OPENCL_*",
+            "LD_LIBRARY_PATH",
+            "LD_PRELOAD",
+        ]);
+        let named = ["OCL_ICD_VENDORS", "OPENCL_VENDOR_PATH"].into_iter().find_map(std::env::var_os);
+        let vendors = named.filter(|v| !v.is_empty()).unwrap_or_else(|| "/etc/OpenCL/vendors".into());
+        // A manifest is a library's name and nothing else.
+        all = all.manifests(Path::new(&vendors), "icd", |text| {
+            text.lines().map(str::trim).find(|l| !l.is_empty()).map(str::to_string)
+        });
+        Some(all)
     }
 
     fn devices(&self) -> Result<Vec<Result<DeviceInfo>>> {

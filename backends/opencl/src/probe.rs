@@ -3,7 +3,9 @@
 use crate::{NAME, cl, quirks};
 use anychip_hal::{
     DType, DeviceInfo, Error, Memory, Result,
-    info::{Arithmetic, Clock, DeviceClass, Feature, Identity, Limits, MemoryInfo, Subnormals, TypeSupport},
+    info::{
+        Arithmetic, Clock, DeviceClass, Feature, Identity, Limits, MemoryInfo, Subnormals, TypeSupport, host_processor,
+    },
     render::c::OpenCl,
 };
 use opencl3::{device::*, types::cl_device_id};
@@ -86,15 +88,6 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
     let platform = ask.number(CL_DEVICE_PLATFORM).unwrap_or(0) as usize as opencl3::types::cl_platform_id;
     let driver = cl::platform_name(&opencl3::platform::Platform::new(platform));
     let driver_version = ask.text(CL_DRIVER_VERSION);
-    let identity = Identity::new(
-        &ask.text(CL_DEVICE_VENDOR),
-        &name,
-        &driver,
-        // rusticl's driver version is Mesa's; PoCL's says nothing of the LLVM behind it, its device version does.
-        &format!("{driver_version}, {offered}"),
-        &physical(&ask, &has, &driver, &name),
-    );
-
     let kind = ask.number(CL_DEVICE_TYPE).unwrap_or(0);
     let unified = ask.number(CL_DEVICE_HOST_UNIFIED_MEMORY) == Some(1);
     let class = match (flag(kind, CL_DEVICE_TYPE_CPU), flag(kind, CL_DEVICE_TYPE_GPU)) {
@@ -103,6 +96,17 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
         (_, true) => DeviceClass::DiscreteGpu,
         _ => DeviceClass::Accelerator,
     };
+    let identity = Identity::new(
+        &ask.text(CL_DEVICE_VENDOR),
+        &name,
+        &driver,
+        // rusticl's driver version is Mesa's; PoCL's says nothing of the LLVM behind it, its device version does.
+        &format!("{driver_version}, {offered}"),
+        &match class {
+            DeviceClass::Software => host_processor().to_string(),
+            _ => physical(&|what| ask.bytes(what), &has).unwrap_or_else(|| format!("{id} {driver} {name}")),
+        },
+    );
 
     let single = ask.number(CL_DEVICE_SINGLE_FP_CONFIG).unwrap_or(0);
     let double = ask.number(CL_DEVICE_DOUBLE_FP_CONFIG).unwrap_or(0);
@@ -252,20 +256,68 @@ fn asked_vector() -> Option<u64> {
     std::env::var("ANYCHIP_OPENCL_VECTOR").ok()?.trim().parse().ok()
 }
 
-/// What ties the chip to other backends: its PCI address, its UUID, else its platform and name.
-fn physical(ask: &Ask, has: &dyn Fn(&str) -> bool, driver: &str, name: &str) -> String {
+/// What ties the chip to other backends: its PCI address as the standard or its maker's extension gives it, else its UUID.
+fn physical(ask: &dyn Fn(u32) -> Option<Vec<u8>>, has: &dyn Fn(&str) -> bool) -> Option<String> {
+    let pci = |domain: u32, bus: u32, device: u32, function: u32| {
+        Some(format!("pci:{domain:04x}:{bus:02x}:{device:02x}.{function:x}"))
+    };
+    let words = |what: u32, count: usize| -> Option<Vec<u32>> {
+        let bytes = ask(what).filter(|b| b.len() == 4 * count)?;
+        Some(bytes.chunks_exact(4).map(|w| u32::from_ne_bytes([w[0], w[1], w[2], w[3]])).collect())
+    };
     // CL_DEVICE_PCI_BUS_INFO_KHR: domain, bus, device, function.
     if has("cl_khr_pci_bus_info")
-        && let Some(b) = ask.bytes(0x410F).filter(|b| b.len() == 16)
+        && let Some(w) = words(0x410F, 4)
     {
-        let n = |i: usize| u32::from_ne_bytes([b[4 * i], b[4 * i + 1], b[4 * i + 2], b[4 * i + 3]]);
-        return format!("pci {:04x}:{:02x}:{:02x}.{:x}", n(0), n(1), n(2), n(3));
+        return pci(w[0], w[1], w[2], w[3]);
+    }
+    // CL_DEVICE_PCI_BUS_ID_NV; CL_DEVICE_PCI_SLOT_ID_NV: device and function; CL_DEVICE_PCI_DOMAIN_ID_NV, which old drivers lack.
+    if has("cl_nv_device_attribute_query")
+        && let (Some(bus), Some(slot)) = (words(0x4008, 1), words(0x4009, 1))
+    {
+        return pci(words(0x400A, 1).map_or(0, |d| d[0]), bus[0], slot[0] >> 3, slot[0] & 7);
+    }
+    // CL_DEVICE_TOPOLOGY_AMD: a word, 1 for PCI; 17 bytes without meaning; bus, device, function.
+    if has("cl_amd_device_attribute_query")
+        && let Some(b) = ask(0x4037).filter(|b| b.len() == 24 && u32::from_ne_bytes([b[0], b[1], b[2], b[3]]) == 1)
+    {
+        return pci(0, b[21].into(), b[22].into(), b[23].into());
     }
     // CL_DEVICE_UUID_KHR
-    if has("cl_khr_device_uuid")
-        && let Some(b) = ask.bytes(0x106A).filter(|b| b.len() == 16)
-    {
-        return b.iter().fold("uuid ".to_string(), |s, x| s + &format!("{x:02x}"));
+    let uuid = ask(0x106A).filter(|b| has("cl_khr_device_uuid") && b.len() == 16)?;
+    Some(uuid.iter().fold("uuid:".to_string(), |s, x| s + &format!("{x:02x}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(of: &[u32]) -> Vec<u8> {
+        of.iter().flat_map(|w| w.to_ne_bytes()).collect()
     }
-    format!("{driver} {name}")
+
+    #[test]
+    fn every_way_to_an_address_writes_it_the_same() {
+        let ask = |what: u32| match what {
+            0x410F => Some(words(&[0, 0x3b, 0, 1])),
+            0x4008 => Some(words(&[0x3b])),
+            0x4009 => Some(words(&[1])),
+            0x4037 => {
+                let mut b = words(&[1, 0, 0, 0, 0, 0]);
+                b[21..].copy_from_slice(&[0x3b, 0, 1]);
+                Some(b)
+            }
+            0x106A => Some((0..16).collect()),
+            _ => None,
+        };
+        let by = |extension: &'static str| physical(&ask, &move |e: &str| e == extension);
+        for extension in ["cl_khr_pci_bus_info", "cl_nv_device_attribute_query", "cl_amd_device_attribute_query"] {
+            assert_eq!(by(extension).as_deref(), Some("pci:0000:3b:00.1"), "{extension}");
+        }
+        assert_eq!(by("cl_khr_device_uuid").as_deref(), Some("uuid:000102030405060708090a0b0c0d0e0f"));
+        assert_eq!(by("cl_khr_fp16"), None);
+        // A driver that names an extension and does not answer, or answers something else.
+        assert_eq!(physical(&|_| None, &|_| true), None);
+        assert_eq!(physical(&|_| Some(vec![0; 3]), &|_| true), None);
+    }
 }

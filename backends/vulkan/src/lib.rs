@@ -21,7 +21,7 @@ mod quirks;
 mod recorder;
 mod vk_error;
 
-use anychip_hal::{DeviceInfo, Driver, Error, RawDevice, Result};
+use anychip_hal::{DeviceInfo, Driver, Error, RawDevice, Result, probe::Installed};
 use instance::Instance;
 use std::sync::Arc;
 
@@ -42,6 +42,14 @@ impl VulkanDriver {
 impl Driver for VulkanDriver {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn distance(&self) -> u8 {
+        1
+    }
+
+    fn installed(&self) -> Option<Installed> {
+        Some(Installed::vulkan().variables(&["ANYCHIP_VULKAN_*"]))
     }
 
     fn devices(&self) -> Result<Vec<Result<DeviceInfo>>> {

@@ -11,7 +11,7 @@ use anychip_hal::{
     DType, DeviceInfo, Error, Memory, Result,
     info::{
         Arithmetic, Clock, DeviceClass, Feature, FragmentShape, Identity, Limits, MemoryInfo, Rounding, Subgroups,
-        Subnormals, TypeSupport,
+        Subnormals, TypeSupport, host_processor,
     },
     render::spirv,
 };
@@ -133,6 +133,12 @@ pub fn probe(instance: &Instance, device: vk::PhysicalDevice, ordinal: u32) -> R
     let text = |t: Result<&std::ffi::CStr, std::ffi::FromBytesUntilNulError>| {
         t.map(|t| t.to_string_lossy().into_owned()).unwrap_or_default()
     };
+    let class = match basic.device_type {
+        vk::PhysicalDeviceType::CPU => DeviceClass::Software,
+        vk::PhysicalDeviceType::INTEGRATED_GPU => DeviceClass::IntegratedGpu,
+        vk::PhysicalDeviceType::DISCRETE_GPU | vk::PhysicalDeviceType::VIRTUAL_GPU => DeviceClass::DiscreteGpu,
+        _ => DeviceClass::Accelerator,
+    };
     let driver_info = text(driver.driver_info_as_c_str());
     let identity = Identity::new(
         &vendor(basic.vendor_id),
@@ -140,19 +146,13 @@ pub fn probe(instance: &Instance, device: vk::PhysicalDevice, ordinal: u32) -> R
         &text(driver.driver_name_as_c_str()),
         format!("{driver_info} {:#x}, Vulkan {}", basic.driver_version, version(basic.api_version)).trim(),
         &match has_pci {
+            _ if class == DeviceClass::Software => host_processor().to_string(),
             true => {
                 format!("pci:{:04x}:{:02x}:{:02x}.{:x}", pci.pci_domain, pci.pci_bus, pci.pci_device, pci.pci_function)
             }
             false => ids.device_uuid.iter().fold("uuid:".to_string(), |s, x| s + &format!("{x:02x}")),
         },
     );
-    let class = match basic.device_type {
-        vk::PhysicalDeviceType::CPU => DeviceClass::Software,
-        vk::PhysicalDeviceType::INTEGRATED_GPU => DeviceClass::IntegratedGpu,
-        vk::PhysicalDeviceType::DISCRETE_GPU | vk::PhysicalDeviceType::VIRTUAL_GPU => DeviceClass::DiscreteGpu,
-        _ => DeviceClass::Accelerator,
-    };
-
     let heaps = unsafe { vk.get_physical_device_memory_properties(device) };
     let local = |h: &&vk::MemoryHeap| h.flags.contains(vk::MemoryHeapFlags::DEVICE_LOCAL);
     let total = heaps.memory_heaps_as_slice().iter().filter(local).map(|h| h.size).max().unwrap_or(0);

@@ -20,7 +20,7 @@ mod probe;
 mod program;
 mod queue;
 
-use anychip_hal::{DeviceInfo, Driver, Error, RawDevice, Result};
+use anychip_hal::{DeviceInfo, Driver, Error, RawDevice, Result, probe::Installed};
 use std::{
     fmt,
     future::Future,
@@ -78,6 +78,24 @@ impl WgpuDriver {
 impl Driver for WgpuDriver {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn distance(&self) -> u8 {
+        2
+    }
+
+    fn installed(&self) -> Option<Installed> {
+        let gl = Installed::new().library("libEGL.so.1", None).library("libEGL_mesa.so.0", None);
+        Some(Installed::vulkan().and(gl).variables(&[
+            "WGPU_*",
+            "ANYCHIP_WGPU_*",
+            "EGL_*",
+            "__EGL_*",
+            "GALLIUM_*",
+            "LIBGL_*",
+            "DISPLAY",
+            "WAYLAND_DISPLAY",
+        ]))
     }
 
     fn devices(&self) -> Result<Vec<Result<DeviceInfo>>> {

@@ -3,7 +3,10 @@
 use crate::{NAME, native};
 use anychip_hal::{
     DType, DeviceInfo, Error, Memory, Result,
-    info::{Arithmetic, Clock, DeviceClass, Feature, Identity, Limits, MemoryInfo, Subgroups, Subnormals, TypeSupport},
+    info::{
+        Arithmetic, Clock, DeviceClass, Feature, Identity, Limits, MemoryInfo, Subgroups, Subnormals, TypeSupport,
+        host_processor,
+    },
     render::{spirv, wgsl},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,17 +74,6 @@ pub fn probe(adapter: &wgpu::Adapter, ordinal: u32) -> Result<Probed> {
         Shaders::Wgsl(_) => "WGSL",
         Shaders::Spirv(_) => "SPIR-V",
     };
-    let identity = Identity::new(
-        &vendor(about.vendor),
-        &about.name,
-        format!("{} {}", backend(about.backend), about.driver).trim(),
-        format!("{}, {words}", about.driver_info).trim_start_matches(", "),
-        &match (&native.uuid, about.device_pci_bus_id.as_str()) {
-            (_, pci) if !pci.is_empty() => format!("pci:{pci}"),
-            (Some(uuid), _) => uuid.clone(),
-            (None, _) => format!("{}:{:04x}:{:04x}:{}", backend(about.backend), about.vendor, about.device, about.name),
-        },
-    );
     let class = match about.device_type {
         wgpu::DeviceType::Cpu => DeviceClass::Software,
         wgpu::DeviceType::IntegratedGpu => DeviceClass::IntegratedGpu,
@@ -90,6 +82,18 @@ pub fn probe(adapter: &wgpu::Adapter, ordinal: u32) -> Result<Probed> {
         wgpu::DeviceType::Other if about.name.starts_with("llvmpipe") => DeviceClass::Software,
         wgpu::DeviceType::Other => DeviceClass::Accelerator,
     };
+    let identity = Identity::new(
+        &vendor(about.vendor),
+        &about.name,
+        format!("{} {}", backend(about.backend), about.driver).trim(),
+        format!("{}, {words}", about.driver_info).trim_start_matches(", "),
+        &match (&native.uuid, about.device_pci_bus_id.as_str()) {
+            _ if class == DeviceClass::Software => host_processor().to_string(),
+            (_, pci) if !pci.is_empty() => format!("pci:{}", pci.to_ascii_lowercase()),
+            (Some(uuid), _) => uuid.clone(),
+            (None, _) => format!("{}:{:04x}:{:04x}:{}", backend(about.backend), about.vendor, about.device, about.name),
+        },
+    );
     let max_alloc = native.memory.unwrap_or(u64::MAX).min(limits.max_buffer_size) / 16 * 16;
     let subgroup = match &shaders {
         Shaders::Wgsl(t) => t.subgroups,

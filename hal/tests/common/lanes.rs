@@ -165,7 +165,16 @@ impl Lane<'_> {
             };
             return u64::from(x.to_bits());
         }
-        assert!(!e.is_float() && !e.is_signed(), "{op:?} of {e:?} is not executed here");
+        if e == Elem::D(DType::F64) {
+            let (a, b) = (f64::from_bits(a), f64::from_bits(b));
+            return match op {
+                BinaryOp::Add => (a + b).to_bits(),
+                BinaryOp::Mul => (a * b).to_bits(),
+                _ => panic!("{op:?} of f64 is not executed here"),
+            };
+        }
+        let sign_is_nothing = matches!(op, BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul);
+        assert!(!e.is_float() && (!e.is_signed() || sign_is_nothing), "{op:?} of {e:?} is not executed here");
         let width = size(self.k, e) as u64 * 8;
         match op {
             BinaryOp::Add => a.wrapping_add(b),
@@ -187,6 +196,7 @@ impl Lane<'_> {
     fn compare(&self, op: CmpOp, e: Elem, a: u64, b: u64) -> bool {
         let order = match e {
             Elem::D(DType::F32) => float(a).partial_cmp(&float(b)),
+            Elem::D(DType::F64) => f64::from_bits(a).partial_cmp(&f64::from_bits(b)),
             e if e.is_signed() => Some(self.signed(e, a).cmp(&self.signed(e, b))),
             _ => Some(a.cmp(&b)),
         };

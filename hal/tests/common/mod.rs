@@ -104,6 +104,8 @@ pub struct State {
     pub unloaded: u64,
     /// Programs have a binary only once they have run; fetching it takes so long.
     pub late: Option<Duration>,
+    /// What is read from it is not what is there.
+    pub lies: bool,
     wakers: Vec<Waker>,
     /// Calls inside the device now, and the most at once.
     pub inside: u32,
@@ -235,7 +237,9 @@ impl RawDevice for Mock {
     }
 
     fn host_read(&self, buffer: RawBuffer, at: u64, to: &mut [u8]) -> Result<()> {
-        to.copy_from_slice(&self.state().buffers[&buffer.0][at as usize..][..to.len()]);
+        let s = self.state();
+        to.copy_from_slice(&s.buffers[&buffer.0][at as usize..][..to.len()]);
+        to[0] ^= s.lies as u8;
         Ok(())
     }
 
@@ -353,9 +357,14 @@ pub struct Mocks {
     pub name: &'static str,
     pub devices: Vec<Result<DeviceInfo>>,
     pub missing: Option<Error>,
+    pub distance: u8,
 }
 
 impl Driver for Mocks {
+    fn distance(&self) -> u8 {
+        self.distance
+    }
+
     fn name(&self) -> &str {
         self.name
     }
