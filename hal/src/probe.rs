@@ -132,8 +132,8 @@ impl Probes {
         self.known = Arc::default();
     }
 
-    /// Why a driver, or one device of it, must not be touched. Probes it first if that has not been done and there is a helper.
-    pub fn hidden(&self, driver: &dyn Driver, device: Option<u32>) -> Option<String> {
+    /// What is to be known before a driver is touched, as it is installed now; `None`: nothing, it may be.
+    pub fn of<'a>(&'a self, driver: &'a dyn Driver) -> Option<Touch<'a>> {
         // A driver of the house, or a place without processes and files.
         let installed = driver.installed().filter(|_| !cfg!(target_arch = "wasm32"))?;
         let named = std::env::var_os(HELPER_VARIABLE).filter(|v| !v.is_empty());
@@ -143,28 +143,43 @@ impl Probes {
             None => self.helper.clone(),
         };
         let folder = self.folder.clone().or_else(layer::default_folder);
-        let name = driver.name();
-        let key = installed.key(name);
-        // Held while a helper is at work: who asks for the same driver wants to know the same.
+        let (name, key) = (driver.name(), installed.key(driver.name()));
         let mut all = layer::lock(&self.known);
         if all.get(name).is_none_or(|known| known.key != key) {
             let read = folder.as_ref().filter(|_| !self.again).and_then(|f| store::read(f, &key));
             let known = Known { key, record: read.unwrap_or_default(), passing: HashMap::new() };
             all.insert(name.to_string(), known);
         }
-        let known = all.get_mut(name)?;
+        Some(Touch { name, helper, folder, known: &self.known })
+    }
+}
+
+/// A driver about to be touched.
+pub(crate) struct Touch<'a> {
+    name: &'a str,
+    helper: Option<Helper>,
+    folder: Option<PathBuf>,
+    known: &'a Mutex<HashMap<String, Known>>,
+}
+
+impl Touch<'_> {
+    /// Why the driver, or one device of it, must not be touched. Probes it first if that has not been done and there is a helper.
+    pub fn hidden(&self, device: Option<u32>) -> Option<String> {
+        // Held while a helper is at work: who asks for the same driver wants to know the same.
+        let mut all = layer::lock(self.known);
+        let known = all.get_mut(self.name)?;
         if let Some(outcome) = known.record.get(device) {
             return outcome.why();
         }
         if let Some(why) = known.passing.get(&device) {
             return why.clone();
         }
-        let target = device.map_or(name.to_string(), |n| format!("{name}:{n}"));
-        match helper?.ask(&target) {
+        let target = device.map_or(self.name.to_string(), |n| format!("{}:{n}", self.name));
+        match self.helper.as_ref()?.ask(&target) {
             child::Answer::Lasting(outcome) => {
                 let why = outcome.why();
                 known.record.set(device, outcome);
-                if let Some(folder) = &folder {
+                if let Some(folder) = &self.folder {
                     // A full disk or a folder that went away costs the next start this probing, nothing else.
                     let _ = store::write(folder, &known.key, &known.record);
                 }

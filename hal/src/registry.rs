@@ -121,7 +121,9 @@ impl Registry {
         let mut found = Listing::default();
         let backend = driver.name();
         let mut missing = |backend: String, why: String| found.unavailable.push(Unavailable { backend, why });
-        if let Some(why) = self.probes.hidden(driver, None) {
+        let probe = self.probes.of(driver);
+        let hidden = |device| probe.as_ref().and_then(|p| p.hidden(device));
+        if let Some(why) = hidden(None) {
             missing(backend.into(), why);
             return found;
         }
@@ -132,7 +134,7 @@ impl Registry {
             Ok(all) => {
                 for (n, device) in all.into_iter().enumerate() {
                     let why = match &device {
-                        Ok(_) => self.probes.hidden(driver, u32::try_from(n).ok()),
+                        Ok(_) => hidden(u32::try_from(n).ok()),
                         Err(e) => Some(e.to_string()),
                     };
                     match (device, why) {
@@ -202,7 +204,8 @@ impl Registry {
             return Err(no_device(format!("no backend has the name {name:?}; {}", self.what_exists(None))));
         };
         let name = driver.name();
-        let hidden = |device| self.probes.hidden(&**driver, device);
+        let probe = self.probes.of(&**driver);
+        let hidden = |device| probe.as_ref().and_then(|p| p.hidden(device));
         if let Some(why) = hidden(None) {
             return Err(no_device(format!("{name}: {why}; {}", self.what_exists(Some(name)))));
         }

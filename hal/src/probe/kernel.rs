@@ -91,7 +91,7 @@ fn kernel(types: &[DType], info: &DeviceInfo) -> Result<Kernel> {
 
 /// Whole numbers that every type holds.
 fn before(dtype: DType, n: usize) -> u8 {
-    if dtype == DType::Bool { (n % 3 == 0) as u8 } else { (n % 11) as u8 }
+    if dtype == DType::Bool { n.is_multiple_of(3) as u8 } else { (n % 11) as u8 }
 }
 
 fn after(dtype: DType, n: usize) -> u8 {
