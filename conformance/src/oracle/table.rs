@@ -446,9 +446,10 @@ pub fn apply2(row: &Binary, a: &Arithmetic, x: f64, y: f64) -> Number {
             result = either(result, at(x, y));
         }
     }
-    // What compares as 0 may yet be passed on as it is.
-    if row.bound == Bound::Exact && (small_x || small_y) && result.value.hi.is_finite() {
-        result.radius = result.radius.max(a.format().min_normal());
+    // What compares as 0 may yet be passed on as it is: either operand for the other, a remainder without its correction.
+    let compares = row.bound == Bound::Exact || row.name == "modulo";
+    if compares && (small_x || small_y) && result.value.hi.is_finite() {
+        result.radius += 2.0 * a.format().min_normal();
     }
     result
 }

@@ -325,8 +325,8 @@ fn leading_zeros(e: &mut Emit, a: Pair) -> Value {
     e.select(none, low, high)
 }
 
-/// The nearest f32, ties to even: the leading 32 bits, the last of them set where anything is below, are converted, which
-/// rounds once, and scaled by a power of two, which rounds nothing.
+/// The nearest f32, ties to even: the leading 31 bits, the last of them set where anything is below, are converted, which
+/// rounds once, and scaled by a power of two, which rounds nothing. Not 32: SwiftShader rounds numbers of that many bits twice.
 fn to_float(e: &mut Emit, a: Pair, is_signed: bool) -> Value {
     let lanes = e.ty(a.low).lanes();
     let n = if is_signed { size(e, a) } else { a };
@@ -335,10 +335,14 @@ fn to_float(e: &mut Emit, a: Pair, is_signed: bool) -> Value {
     let m = shift(e, BinaryOp::Shl, n, by, false);
     let below = e.cmp_c(CmpOp::Ne, m.low, 0);
     let below = e.cast(DType::U32, below);
-    let top = e.bin(BinaryOp::Or, m.high, below);
+    let last = e.bin_c(BinaryOp::And, m.high, 1);
+    let below = e.bin(BinaryOp::Or, last, below);
+    let top = e.bin_c(BinaryOp::Shr, m.high, 1);
+    let top = e.bin(BinaryOp::Or, top, below);
+    let top = signed(e, top);
     let x = e.cast(DType::F32, top);
-    // 2^(32 − by), of 2^−31 to 2^32.
-    let exponent = e.bits(Type::vector(DType::U32, lanes), 127 + 32);
+    // 2^(33 − by), of 2^−30 to 2^33.
+    let exponent = e.bits(Type::vector(DType::U32, lanes), 127 + 33);
     let exponent = e.sub(exponent, by);
     let scale = e.bin_c(BinaryOp::Shl, exponent, 23);
     let scale = e.bitcast(DType::F32, scale);
