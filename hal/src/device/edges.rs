@@ -83,13 +83,13 @@ fn merge(device: &Device, src: &Slice, dst: &Slice, out: &mut Lowered) -> Result
             format!("{} copies multiples of {} bytes and takes no kernels", info.id, info.limits.copy_align),
         ));
     }
-    if src.buffer.same(&dst.buffer) {
-        // A buffer that is written may not be bound twice: through a third one.
+    if src.buffer.same(&dst.buffer) || src.buffer.memory() != Memory::Device {
+        // A buffer that is written may not be bound twice, and what the host writes not at all: through a third one.
         let align = info.limits.copy_align.max(1);
         let lead = src.offset % align;
         let window = (lead + src.bytes).next_multiple_of(align);
         let third = device.alloc_in(window, Memory::Device)?;
-        let from = range(&src.buffer.slice(src.offset - lead, window), &mut out.keep);
+        let from = range(&src.buffer.padded().slice(src.offset - lead, window), &mut out.keep);
         let to = range(&third.slice(0, window), &mut out.keep);
         out.commands.push(Command::Copy { src: from, dst: to });
         return merge(device, &third.slice(lead, src.bytes), dst, out);

@@ -196,13 +196,17 @@ impl Later {
 
     /// Wakes the thread, which begins with the first program that has run. Without one, `unloading` does its work.
     fn wake(&self) {
-        let mut thread = lock(&self.thread);
-        if thread.is_none() {
-            let work = self.work.clone();
-            *thread = std::thread::Builder::new().name("anychip-cache".into()).spawn(move || work.run()).ok();
-        }
-        if thread.is_some() {
-            at_exit(&self.work);
+        // A browser has neither threads nor an end of the process.
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let mut thread = lock(&self.thread);
+            if thread.is_none() {
+                let work = self.work.clone();
+                *thread = std::thread::Builder::new().name("anychip-cache".into()).spawn(move || work.run()).ok();
+            }
+            if thread.is_some() {
+                at_exit(&self.work);
+            }
         }
         self.work.changed.notify_all();
     }
@@ -271,6 +275,7 @@ impl Fetch {
 }
 
 /// Devices whose thread may have work when the process ends.
+#[cfg(not(target_arch = "wasm32"))]
 static OPEN: Mutex<Vec<Weak<Fetch>>> = Mutex::new(Vec::new());
 
 /// A process that keeps its devices in statics never drops them: its end, by `exit` or by returning from `main`, waits for
@@ -279,6 +284,7 @@ static OPEN: Mutex<Vec<Weak<Fetch>>> = Mutex::new(Vec::new());
 /// Registered again after every first launch: what is registered last runs first, and a driver's compiler registers its
 /// own farewell piece by piece while it compiles. Registered only once, this ran after LLVM had taken parts of itself down,
 /// and PoCL crashed while it compiled.
+#[cfg(not(target_arch = "wasm32"))]
 fn at_exit(work: &Arc<Fetch>) {
     let mut open = lock(&OPEN);
     open.retain(|w| w.strong_count() > 0);
