@@ -4,6 +4,7 @@ use crate::common::*;
 use anychip_hal::{
     Command, DType, Driver, Error, Memory, Module, Range, RawBuffer, RawDevice, Submission, Work,
     contract::Ticket,
+    info::{DeviceClass, host_processor},
     ir::{self, *},
 };
 use std::{
@@ -62,7 +63,10 @@ fn devices_say_who_they_are() {
         );
         assert!(i.limits.binding_align.is_power_of_two());
         assert!(i.support(DType::F32).arithmetic && i.support(DType::U32).storage);
-        assert_ne!(i.identity.physical, "unknown");
+        let physical = i.identity.physical.as_str();
+        assert_ne!(physical, "unknown");
+        // One chip has one name, whatever driver shows it.
+        assert_eq!(i.class == DeviceClass::Software, physical == host_processor(), "{physical}");
         println!("{}", summary(i));
     }
 }

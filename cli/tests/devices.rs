@@ -51,6 +51,13 @@ fn one_chip_behind_several_drivers_is_tied() {
             assert!(d["same_chip_as"].as_array().unwrap().contains(&"cpu".into()), "{} runs on the processor", d["id"]);
         }
     }
+    // What was found fine did run its kernel.
+    for id in ids(&listing) {
+        let target = if id == "cpu" { "cpu:0" } else { id };
+        let probed = anychip(cache.path(), &["probe", target]).output().unwrap();
+        let said = text(&probed.stdout);
+        assert_eq!(said.lines().last(), Some("anychip-probe fine"), "{id}: {said}");
+    }
     let table = anychip(cache.path(), &["devices"]).output().unwrap();
     assert_eq!(text(&table.stdout).matches("the same chip as").count(), {
         devices.iter().filter(|d| d["same_chip_as"] != Value::Array(vec![])).count()

@@ -265,9 +265,9 @@ fn physical(ask: &dyn Fn(u32) -> Option<Vec<u8>>, has: &dyn Fn(&str) -> bool) ->
         let bytes = ask(what).filter(|b| b.len() == 4 * count)?;
         Some(bytes.chunks_exact(4).map(|w| u32::from_ne_bytes([w[0], w[1], w[2], w[3]])).collect())
     };
-    // CL_DEVICE_PCI_BUS_INFO_KHR: domain, bus, device, function.
+    // CL_DEVICE_PCI_BUS_INFO_KHR: domain, bus, device, function. All zeros: a driver that fills nothing in.
     if has("cl_khr_pci_bus_info")
-        && let Some(w) = words(0x410F, 4)
+        && let Some(w) = words(0x410F, 4).filter(|w| w[1] != 0 || w[2] != 0)
     {
         return pci(w[0], w[1], w[2], w[3]);
     }

@@ -147,10 +147,11 @@ pub fn probe(instance: &Instance, device: vk::PhysicalDevice, ordinal: u32) -> R
         format!("{driver_info} {:#x}, Vulkan {}", basic.driver_version, version(basic.api_version)).trim(),
         &match has_pci {
             _ if class == DeviceClass::Software => host_processor().to_string(),
-            true => {
+            // All zeros: a driver that fills nothing in.
+            true if pci.pci_bus != 0 || pci.pci_device != 0 => {
                 format!("pci:{:04x}:{:02x}:{:02x}.{:x}", pci.pci_domain, pci.pci_bus, pci.pci_device, pci.pci_function)
             }
-            false => ids.device_uuid.iter().fold("uuid:".to_string(), |s, x| s + &format!("{x:02x}")),
+            _ => ids.device_uuid.iter().fold("uuid:".to_string(), |s, x| s + &format!("{x:02x}")),
         },
     );
     let heaps = unsafe { vk.get_physical_device_memory_properties(device) };

@@ -1,8 +1,8 @@
 //! Another process touches a driver: how it is asked, and what it answers.
 //!
 //! It is run as `program [arguments] probe TARGET` and writes `anychip-probe begin` before it touches anything, then one of
-//! `anychip-probe fine`, `anychip-probe wrong <why>` and `anychip-probe none <why>` (there is no such target), and ends with
-//! code 0. Whatever else stands around that, drivers wrote.
+//! `anychip-probe fine` (it may be touched; after `but` stands what error it gave), `anychip-probe wrong <why>` and
+//! `anychip-probe none <why>` (there is no such target), and ends with code 0. Whatever else stands around that, drivers wrote.
 
 use super::{HELPER_VARIABLE, LIMIT_VARIABLE, Outcome, kernel};
 use crate::{Device, Driver, Error, Result, device::Layers};
@@ -221,7 +221,8 @@ pub fn answer(drivers: &[Arc<dyn Driver>], target: &str, to: &mut impl Write) ->
     };
     // On a line of its own, whatever stands before it.
     let mut say = |what: &str| {
-        writeln!(to, "\n{MARK}{}", what.replace(['\n', '\r'], " "))?;
+        let line: String = what.replace(['\n', '\r'], " ").chars().take(1000).collect();
+        writeln!(to, "\n{MARK}{line}")?;
         to.flush()
     };
     say("begin")?;
@@ -238,11 +239,14 @@ pub fn answer(drivers: &[Arc<dyn Driver>], target: &str, to: &mut impl Write) ->
         Some(Err(_)) => say(&format!("none {target:?} has no number after the colon")),
         Some(Ok(n)) => match driver.open(n) {
             Err(Error::NoDevice { why, .. }) => say(&format!("none {why}")),
-            Err(_) => say("fine"),
+            Err(e) => say(&format!("fine but it does not open: {e}")),
             // Without the cache on disk: what the driver compiles now is what is asked about.
-            Ok(raw) => match kernel::verdict(kernel::run(&Device::with_layers(raw, &Layers::default()))) {
-                Some(why) => say(&format!("wrong {why}")),
-                None => say("fine"),
+            Ok(raw) => match kernel::run(&Device::with_layers(raw, &Layers::default())) {
+                Ok(None) => say("fine"),
+                Ok(Some(why)) => say(&format!("wrong {why}")),
+                Err(Error::DeviceLost { why, .. }) => say(&format!("wrong the device was lost: {why}")),
+                // Every other error is one that the next caller gets as well, and survives.
+                Err(e) => say(&format!("fine but the kernel does not run: {e}")),
             },
         },
     }

@@ -2,7 +2,7 @@
 //! are whole numbers and the same on every chip.
 
 use crate::{
-    DType, Device, DeviceInfo, Error, Result,
+    DType, Device, DeviceInfo, Result,
     device::{Checks, Grid, Step},
     ir::{Access, Builder, Builtin, CmpOp, Kernel, Place},
 };
@@ -114,13 +114,4 @@ fn encode(dtype: DType, number: impl Fn(DType, usize) -> u8) -> Vec<u8> {
         }
     };
     (0..COUNT).flat_map(|n| element(number(dtype, n))).collect()
-}
-
-/// The error of a device that is not there any more counts as a wrong answer: every other is the device's own business.
-pub fn verdict(end: Result<Option<String>>) -> Option<String> {
-    match end {
-        Ok(wrong) => wrong,
-        Err(Error::DeviceLost { why, .. }) => Some(format!("the device was lost: {why}")),
-        Err(_) => None,
-    }
 }
