@@ -121,7 +121,8 @@ pub fn attention(a: Attention, s: Schedule) -> Result<Made> {
     let columns = s.panel();
     let out_panels = out_width.div_ceil(columns);
     let work = compute_type(a.dtype);
-    let mut m = Maker::new("attention", s.lanes);
+    // Of many lanes each reads aligned vectors; one lane alone reads any.
+    let mut m = Maker::owning("attention", s.lanes, if s.lanes > 1 { s.width.min(4) } else { 1 });
     let q_args = MapArgs::declare(&mut m, "q", &a.q);
     let k_args = MapArgs::declare(&mut m, "k", &a.k);
     let v_args = MapArgs::declare(&mut m, "v", &a.v);
@@ -134,14 +135,14 @@ pub fn attention(a: Attention, s: Schedule) -> Result<Made> {
     let (rows_v, keys_v) = (m.extent("rows", rows), m.extent("keys", keys));
     let (width_v, out_width_v) = (m.extent("width", width), m.extent("out_width", out_width));
     let out_panels_v = m.extent("out_panels", out_panels);
-    let k_panel = m.extent("k_panel", width * columns);
-    let v_panel = m.extent("v_panel", keys * columns);
+    let k_panel = m.stride("k_panel", width * columns);
+    let v_panel = m.stride("v_panel", keys * columns);
     let scale = m.float("scale", a.scale);
     let q_buf = m.b.buffer("q", a.dtype, Access::Read);
-    let k_buf = m.b.buffer("k", work, Access::Read);
-    let v_buf = m.b.buffer("v", work, Access::Read);
+    let k_buf = m.buffer("k", work, Access::Read);
+    let v_buf = m.buffer("v", work, Access::Read);
     let mask_buf = mask_args.is_some().then(|| m.b.buffer("mask", a.dtype, Access::Read));
-    let out_buf = m.b.buffer("out", a.dtype, Access::Write);
+    let out_buf = m.buffer("out", a.dtype, Access::Write);
     let q = Lines::new(&mut m, "query", work, s.rows, line_of(width));
     let o = Lines::new(&mut m, "result", work, s.rows, line_of(out_panels * columns));
     let scores = Lines::new(&mut m, "scores", work, s.rows, s.keys);

@@ -1,7 +1,7 @@
 //! Attention as one kernel: which problems take it, and how many rows and keys a lane holds.
 
 use crate::library::{Lanes, attention::Schedule, emit::compute_type};
-use anychip_hal::{DType, DeviceInfo};
+use anychip_hal::{DType, DeviceInfo, info::DeviceClass};
 
 /// Attention of `rows` queries with `keys` keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +44,12 @@ pub fn pick(info: &DeviceInfo, p: &Problem) -> Schedule {
         DType::F32 => vector,
         _ => 1,
     };
+    if vector == 1 && info.vector_bytes >= 16 && compute_type(p.dtype) == DType::F32 {
+        // Panels are read by aligned vectors. Where threads of a processor play the lanes, a lane's own rows are as near as
+        // registers, and each vector that it reads serves all of them.
+        let rows = if info.class == DeviceClass::Software { 4 } else { 1 };
+        return Schedule { rows, keys: 16, width: 4, lanes: max.min(32) };
+    }
     if width == 1 {
         let lanes = if vector > 1 { 1 } else { max.min(32) };
         return Schedule { rows: 1, keys: 16, width, lanes };

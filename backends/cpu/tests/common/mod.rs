@@ -42,6 +42,7 @@ pub fn pack(k: &Kernel, user: &[u64], groups: [u32; 3], lens: &[usize]) -> Vec<u
                 (lens[n] / k.buffers().nth(n).unwrap().1.size()) as u64
             }
             ParamKind::Scalar { role: Role::Groups, .. } => groups[0] as u64,
+            ParamKind::Scalar { role: Role::High(_), .. } => unreachable!("the processor has 64-bit integers"),
             ParamKind::Buffer { .. } => unreachable!("scalars only"),
         };
         let at = s.offset as usize;
