@@ -77,7 +77,10 @@ pub fn legalize(k: &Kernel, t: &Target<'_>) -> Result<Kernel> {
     let mut kernel = k.clone();
     kernel.idx_bits = t.idx_bits;
     narrow_constants(&mut kernel)?;
-    align::mark(&mut kernel);
+    // Elsewhere a vector that claims to be aligned gains nothing, and C compilers make a fault of an array that is not.
+    if t.info.vector_bytes > 0 {
+        align::mark(&mut kernel);
+    }
     let mut e = Emit::new(kernel);
     let fragments = uses.contains(&Feature::Fragments) && fragment::must_lower(k, t.info, t.checked);
     let mut copies = uses.contains(&Feature::AsyncCopy) && (t.checked || !t.info.has(Feature::AsyncCopy));
