@@ -13,6 +13,7 @@ pub mod contract;
 pub mod device;
 pub mod dtype;
 pub mod error;
+pub mod handles;
 pub mod info;
 pub mod ir;
 pub mod layer;

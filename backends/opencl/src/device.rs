@@ -7,50 +7,16 @@ use crate::{
     program::Program,
     queue::{QUEUES, Queue},
 };
+pub use anychip_hal::handles::{Table, lock};
 use anychip_hal::{
     Completion, DeviceInfo, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawProgram, Result, Submission,
     Ticket, render::c::Dialect,
 };
 use opencl3::{command_queue as clq, context::Context, types::cl_device_id};
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock, PoisonError, RwLock, atomic::AtomicU64},
     time::Duration,
 };
-
-/// Locks; a thread that panicked while it held the lock left nothing half done.
-pub fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
-    m.lock().unwrap_or_else(|p| p.into_inner())
-}
-
-/// Things by handle. Handles are never zero and never used again.
-pub struct Table<T> {
-    next: AtomicU64,
-    things: RwLock<HashMap<u64, Arc<T>>>,
-}
-
-impl<T> Table<T> {
-    fn new() -> Table<T> {
-        Table { next: AtomicU64::new(1), things: RwLock::default() }
-    }
-
-    pub fn insert(&self, thing: Arc<T>) -> u64 {
-        let n = self.next.fetch_add(1, Ordering::Relaxed);
-        self.things.write().unwrap_or_else(|p| p.into_inner()).insert(n, thing);
-        n
-    }
-
-    pub fn get(&self, n: u64) -> Option<Arc<T>> {
-        self.things.read().unwrap_or_else(|p| p.into_inner()).get(&n).cloned()
-    }
-
-    pub fn remove(&self, n: u64) -> Option<Arc<T>> {
-        self.things.write().unwrap_or_else(|p| p.into_inner()).remove(&n)
-    }
-}
 
 /// A device id; it belongs to its platform and is never released.
 #[derive(Clone, Copy)]

@@ -8,6 +8,7 @@ use crate::{
     queue::{List, Queue},
     vk_error::Named,
 };
+pub use anychip_hal::handles::{Table, lock};
 use anychip_hal::{
     Command, Completion, DeviceInfo, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawList, RawProgram, Result,
     Submission, Ticket,
@@ -16,43 +17,9 @@ use ash::{khr, vk};
 use std::{
     collections::HashMap,
     ffi::c_char,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
-
-/// Locks; a thread that panicked while it held the lock left nothing half done.
-pub fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
-    m.lock().unwrap_or_else(|p| p.into_inner())
-}
-
-/// Things by handle. Handles are never zero and never used again.
-pub struct Table<T> {
-    next: AtomicU64,
-    things: RwLock<HashMap<u64, Arc<T>>>,
-}
-
-impl<T> Table<T> {
-    fn new() -> Table<T> {
-        Table { next: AtomicU64::new(1), things: RwLock::default() }
-    }
-
-    pub fn insert(&self, thing: Arc<T>) -> u64 {
-        let n = self.next.fetch_add(1, Ordering::Relaxed);
-        self.things.write().unwrap_or_else(|p| p.into_inner()).insert(n, thing);
-        n
-    }
-
-    pub fn get(&self, n: u64) -> Option<Arc<T>> {
-        self.things.read().unwrap_or_else(|p| p.into_inner()).get(&n).cloned()
-    }
-
-    pub fn remove(&self, n: u64) -> Option<Arc<T>> {
-        self.things.write().unwrap_or_else(|p| p.into_inner()).remove(&n)
-    }
-}
 
 /// The driver's device. Everything made from it holds it, so that it goes last.
 pub struct Handle {

@@ -7,50 +7,16 @@ use crate::{
     program::Program,
     queue::{List, State},
 };
+pub use anychip_hal::handles::{Table, lock};
 use anychip_hal::{
     Command, Completion, DeviceInfo, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawList, RawProgram, Result,
     Submission, Ticket,
 };
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, atomic::AtomicU64},
     task::Waker,
     time::Duration,
 };
-
-/// Locks; a thread that panicked while it held the lock left nothing half done.
-pub fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
-    m.lock().unwrap_or_else(|p| p.into_inner())
-}
-
-/// Things by handle. Handles are never zero and never used again.
-pub struct Table<T> {
-    next: AtomicU64,
-    things: RwLock<HashMap<u64, Arc<T>>>,
-}
-
-impl<T> Table<T> {
-    fn new() -> Table<T> {
-        Table { next: AtomicU64::new(1), things: RwLock::default() }
-    }
-
-    pub fn insert(&self, thing: Arc<T>) -> u64 {
-        let n = self.next.fetch_add(1, Ordering::Relaxed);
-        self.things.write().unwrap_or_else(|p| p.into_inner()).insert(n, thing);
-        n
-    }
-
-    pub fn get(&self, n: u64) -> Option<Arc<T>> {
-        self.things.read().unwrap_or_else(|p| p.into_inner()).get(&n).cloned()
-    }
-
-    pub fn remove(&self, n: u64) -> Option<Arc<T>> {
-        self.things.write().unwrap_or_else(|p| p.into_inner()).remove(&n)
-    }
-}
 
 /// OpenGL has one context, and wgpu ends the process when a thread waits for it longer than a second, as it does where kernels
 /// run on the processor: threads take turns here first.
