@@ -26,6 +26,7 @@ mod group;
 mod guard;
 mod hoist;
 mod ints;
+mod loose;
 mod math;
 mod pairs;
 mod range;
@@ -106,6 +107,8 @@ pub fn legalize(k: &Kernel, t: &Target<'_>) -> Result<Kernel> {
     pairs::lower(&mut e, t.info)?;
     ints::lower(&mut e, t.info)?;
     rewrite(&mut e, &mut fold::Fold::default())?;
+    // Behind the folding: equal operands have one name.
+    loose::lower(&mut e, t.info)?;
     let mut out = e.k;
     hoist::hoist(&mut out.body, out.values.len());
     sweep::sweep(&mut out);
