@@ -15,8 +15,6 @@ pub(super) struct Emit {
     pub loc: Loc,
     /// Index values made by lowerings, in range by construction: they need no guard.
     pub trusted: HashSet<Value>,
-    /// The device's compiler may contract and re-associate sums and products.
-    pub loose: bool,
     scratch: HashMap<Elem, SharedId>,
     open: Vec<Block>,
     renamed: HashMap<Value, Value>,
@@ -45,7 +43,6 @@ impl Emit {
             k,
             loc: Loc::default(),
             trusted: HashSet::new(),
-            loose: false,
             scratch: HashMap::new(),
             open: vec![],
             renamed: HashMap::new(),

@@ -1,34 +1,71 @@
-//! Sums that a compiler may re-associate: `(a + b) - a` is `b` to it, and what a formula meant to learn of the rounding is lost.
+//! What a compiler may compute otherwise than it stands there: to one that re-associates, `(a + b) - a` is `b`, and what a formula
+//! meant to learn of the rounding is lost; `(x + 1) - 1` is `x`; `0 · x` and `x / 0` are anything.
 //!
-//! Where a device's facts let products be contracted they let sums be re-associated too, as WGSL does. A sum whose operand goes
-//! into another sum with it is hidden there: its bits are changed by a number that is 0, as only the launch knows.
+//! Where a device's facts let products be contracted they let sums be re-associated too, as WGSL does. Such an operand is hidden:
+//! its bits are changed by a number that is 0, as only the launch knows.
 
 use super::emit::{Emit, Pass, rewrite};
 use crate::{Result, info::DeviceInfo, ir::*};
 use std::collections::HashMap;
 
-#[derive(Default)]
-struct Loose {
-    /// Operands of float sums and differences, without their signs.
-    terms: HashMap<Value, [Value; 2]>,
-    negated: HashMap<Value, Value>,
-    constants: HashMap<Value, u64>,
+/// How a number came about.
+#[derive(Clone, Copy)]
+enum Made {
+    Constant(u64),
+    Negated(Value),
+    /// Of these terms.
+    Sum([Value; 2]),
+    Product([Value; 2]),
 }
+
+#[derive(Default)]
+struct Loose(HashMap<Value, Made>);
 
 impl Loose {
     fn root(&self, v: Value) -> Value {
-        self.negated.get(&v).map_or(v, |of| self.root(*of))
+        match self.0.get(&v) {
+            Some(Made::Negated(of)) => self.root(*of),
+            _ => v,
+        }
     }
 
-    fn same(&self, a: Value, b: Value) -> bool {
-        let bits = |v: Value| self.constants.get(&v);
-        a == b || bits(a).is_some() && bits(a) == bits(b)
+    fn constant(&self, v: Value) -> Option<u64> {
+        match self.0.get(&self.root(v)) {
+            Some(Made::Constant(bits)) => Some(*bits),
+            _ => None,
+        }
     }
 
-    /// `sum` is one, and `other` is an operand of it.
-    fn cancels(&self, sum: Value, other: Value) -> bool {
-        let terms = self.terms.get(&self.root(sum));
-        terms.is_some_and(|t| t.iter().any(|t| self.same(*t, self.root(other))))
+    /// Zero of either sign.
+    fn zero(&self, e: &Emit, v: Value) -> bool {
+        let sign = 1u64 << (e.k.elem_bytes(e.elem(v)) * 8 - 1);
+        self.constant(v).is_some_and(|bits| bits & !sign == 0)
+    }
+
+    /// `x − x`.
+    fn opposite(&self, op: BinaryOp, a: Value, b: Value) -> bool {
+        match op {
+            BinaryOp::Sub => a == b,
+            _ => a != b && self.root(a) == self.root(b),
+        }
+    }
+
+    /// Two constants make one, and a number less itself makes nothing.
+    fn meet(&self, a: Value, b: Value) -> bool {
+        self.root(a) == self.root(b) || self.constant(a).is_some() && self.constant(b).is_some()
+    }
+
+    /// Whether adding `other` may be computed with a term of `v` before the rest of it.
+    fn sum_meets(&self, v: Value, other: Value) -> bool {
+        match self.0.get(&self.root(v)) {
+            Some(Made::Sum(terms)) => terms.iter().any(|t| self.meet(*t, other)),
+            _ => false,
+        }
+    }
+
+    fn product_meets(&self, v: Value, other: Value) -> bool {
+        let both = |t: Value| self.constant(t).is_some() && self.constant(other).is_some();
+        matches!(self.0.get(&self.root(v)), Some(Made::Product(of)) if of.iter().any(|t| both(*t)))
     }
 }
 
@@ -38,22 +75,26 @@ pub(super) fn lower(e: &mut Emit, info: &DeviceInfo) -> Result<()> {
     }
     let mut p = Loose::default();
     visit(&e.k.body, &mut |i| {
-        let Some(out) = i.out.filter(|v| hidden_type(e, *v).is_some()) else { return };
-        match &i.op {
-            Op::Const(bits) => drop(p.constants.insert(out, *bits)),
-            Op::Unary(UnaryOp::Neg, a) => drop(p.negated.insert(out, *a)),
-            Op::Binary(BinaryOp::Add | BinaryOp::Sub, a, b) => {
-                let roots = [p.root(*a), p.root(*b)];
-                p.terms.insert(out, roots);
-            }
-            _ => {}
-        }
+        let Some(out) = i.out.filter(|v| code_type(e, *v).is_some()) else { return };
+        let made = match &i.op {
+            Op::Const(bits) => Made::Constant(*bits),
+            Op::Splat(a) => match p.constant(*a) {
+                Some(bits) => Made::Constant(bits),
+                None => return,
+            },
+            Op::Unary(UnaryOp::Neg, a) => Made::Negated(*a),
+            Op::Binary(BinaryOp::Add | BinaryOp::Sub, a, b) => Made::Sum([*a, *b]),
+            Op::MulAdd(_, _, c) => Made::Sum([*c, *c]),
+            Op::Binary(BinaryOp::Mul, a, b) => Made::Product([*a, *b]),
+            _ => return,
+        };
+        p.0.insert(out, made);
     });
     rewrite(e, &mut p)
 }
 
 /// The integer in which a float's bits are hidden; `None`: nothing of this type is.
-fn hidden_type(e: &Emit, v: Value) -> Option<DType> {
+fn code_type(e: &Emit, v: Value) -> Option<DType> {
     match e.ty(v) {
         Type::Num { elem: Elem::D(DType::F32), .. } => Some(DType::U32),
         Type::Num { elem: Elem::D(DType::F64), .. } => Some(DType::U64),
@@ -62,7 +103,7 @@ fn hidden_type(e: &Emit, v: Value) -> Option<DType> {
 }
 
 fn hide(e: &mut Emit, v: Value) -> Value {
-    let (Some(word), Some(float)) = (hidden_type(e, v), e.elem(v).dtype()) else { return v };
+    let (Some(word), Some(float)) = (code_type(e, v), e.elem(v).dtype()) else { return v };
     let groups = e.op(Type::IDX, Op::Builtin(Builtin::NumGroups(0)));
     let none = e.cmp_c(CmpOp::Eq, groups, 0);
     let mut zero = e.cast(word, none);
@@ -77,13 +118,21 @@ fn hide(e: &mut Emit, v: Value) -> Value {
 
 impl Pass for Loose {
     fn inst(&mut self, e: &mut Emit, mut inst: Inst) -> Result<()> {
-        if let (Op::Binary(BinaryOp::Add | BinaryOp::Sub, a, b), Some(_)) = (&mut inst.op, inst.out) {
-            let (first, second) = (*a, *b);
-            if self.cancels(first, second) {
-                *a = hide(e, first);
+        use BinaryOp::*;
+        if let (Op::Binary(op @ (Add | Sub | Mul | Div), a, b), Some(out)) = (&mut inst.op, inst.out)
+            && code_type(e, out).is_some()
+        {
+            let (x, y) = (*a, *b);
+            let hidden = match op {
+                Add | Sub => [self.sum_meets(x, y) || self.opposite(*op, x, y), self.sum_meets(y, x)],
+                Mul => [self.product_meets(x, y) || self.zero(e, x), self.product_meets(y, x) || self.zero(e, y)],
+                _ => [self.zero(e, x), self.zero(e, y)],
+            };
+            if hidden[0] {
+                *a = hide(e, x);
             }
-            if self.cancels(second, first) {
-                *b = hide(e, second);
+            if hidden[1] {
+                *b = hide(e, y);
             }
         }
         e.keep(inst, self)

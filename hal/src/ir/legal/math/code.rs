@@ -128,25 +128,6 @@ impl<'c> Num<'c> {
             e.bits(ty, bits & (u64::MAX >> (64 - width)))
         })
     }
-    /// The same float, out of which no compiler reads how it came about. Where sums may be re-associated, `(a + b) - a` would
-    /// else be `b`. Its bits are changed by a number that is 0, as only the launch knows.
-    pub fn opaque(self) -> Num<'c> {
-        if !self.code.borrow().loose {
-            return self;
-        }
-        let f = self.format();
-        let bits = self.to_bits();
-        let zero = self.with(|e| {
-            let groups = e.op(Type::IDX, Op::Builtin(Builtin::NumGroups(0)));
-            let none = e.cmp_c(CmpOp::Eq, groups, 0);
-            let zero = e.cast(f.word, none);
-            match e.ty(bits.value).lanes() {
-                1 => zero,
-                lanes => e.op(Type::vector(f.word, lanes), Op::Splat(zero)),
-            }
-        });
-        (bits ^ zero).reinterpret(f.float)
-    }
     fn binary(self, op: BinaryOp, b: Num<'c>) -> Num<'c> {
         self.with(|e| e.bin(op, self.value, b.value))
     }

@@ -141,6 +141,5 @@ pub(super) fn lower(e: &mut Emit, info: &DeviceInfo) -> Result<()> {
     if info.has(Feature::Math) {
         return Ok(());
     }
-    e.loose = info.arithmetic.get(&DType::F32).is_some_and(|facts| facts.may_contract);
     super::rewrite(e, &mut Math::new(info))
 }

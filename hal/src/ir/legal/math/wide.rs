@@ -15,15 +15,15 @@ pub(super) struct Wide<'c> {
 impl<'c> Wide<'c> {
     /// a + b, exactly.
     pub fn sum(a: Num<'c>, b: Num<'c>) -> Wide<'c> {
-        let s = (a + b).opaque();
-        let t = (s - a).opaque();
+        let s = a + b;
+        let t = s - a;
         Wide { high: s, low: (a - (s - t)) + (b - t) }
     }
 
     /// a + b, exactly where |a| ≥ |b| or a = 0.
     pub fn quick(a: Num<'c>, b: Num<'c>) -> Wide<'c> {
-        let s = (a + b).opaque();
-        Wide { high: s, low: b - (s - a).opaque() }
+        let s = a + b;
+        Wide { high: s, low: b - (s - a) }
     }
 
     /// a · b up to about the square of a rounding, while nothing underflows; the low part may be a few units of the high one.
