@@ -3,7 +3,7 @@
 use crate::{kernels::FRAG, reference::run};
 use anychip_hal::{
     DType, DeviceInfo, Error,
-    info::{DeviceClass, Feature, Identity, Limits, MemoryInfo, TypeSupport},
+    info::{Arithmetic, DeviceClass, Feature, Identity, Limits, MemoryInfo, TypeSupport},
     ir::{build::Builder, fp8, legal::*, *},
 };
 use half::{bf16, f16};
@@ -616,6 +616,90 @@ fn fragments_multiply_what_matrices_do() {
             assert_eq!(as_f32(&b[2]), want, "{swizzle:?}");
             assert_eq!(as_f32(&b[3]), want.iter().map(|x| x + x).collect::<Vec<_>>());
         });
+    }
+}
+
+/// Where a compiler may re-associate, what it would fold away is hidden from it, and nothing else is; the numbers stay.
+#[test]
+fn what_re_association_would_lose_is_hidden() {
+    let mut info = plain();
+    info.arithmetic.insert(DType::F32, Arithmetic { may_contract: true, ..Arithmetic::IEEE });
+    let kernel = |make: &dyn Fn(&mut Builder, Value) -> Value| {
+        let mut b = Builder::new("loose", [1, 1, 1]);
+        let x = b.buffer("x", DType::F32, Access::Read);
+        let out = b.buffer("out", DType::F32, Access::Write);
+        let at = b.idx(0);
+        let v = b.load(Place::Buffer(x), at);
+        let y = make(&mut b, v);
+        b.store(Place::Buffer(out), at, y);
+        b.finish().expect("well built")
+    };
+    let cases: [(&str, &dyn Fn(&mut Builder, Value) -> Value, usize, f32); 7] = [
+        (
+            "(x + 1) + -1",
+            &|b, x| {
+                let (c, d) = (b.f32(1.0), b.f32(-1.0));
+                let s = b.add(x, c);
+                b.add(s, d)
+            },
+            1,
+            0.0,
+        ),
+        (
+            "(x + x) - x",
+            &|b, x| {
+                let s = b.add(x, x);
+                b.sub(s, x)
+            },
+            1,
+            1e-9,
+        ),
+        (
+            "(x · 1e30) · 1e30",
+            &|b, x| {
+                let c = b.f32(1e30);
+                let s = b.mul(x, c);
+                b.mul(s, c)
+            },
+            1,
+            f32::INFINITY,
+        ),
+        (
+            "x / 0",
+            &|b, x| {
+                let c = b.f32(0.0);
+                b.binary(BinaryOp::Div, x, c)
+            },
+            1,
+            f32::INFINITY,
+        ),
+        ("x - x", &|b, x| b.sub(x, x), 1, 0.0),
+        ("x + x", &|b, x| b.add(x, x), 0, 2e-9),
+        (
+            "(x + 1) · 3",
+            &|b, x| {
+                let (c, d) = (b.f32(1.0), b.f32(3.0));
+                let s = b.add(x, c);
+                b.mul(s, d)
+            },
+            0,
+            3.0,
+        ),
+    ];
+    for (what, make, times, want) in cases {
+        let k = kernel(make);
+        let count = |info| {
+            let mut n = 0;
+            visit(&legal(&k, info, 32, false).body, &mut |i| {
+                n += matches!(i.op, Op::Binary(BinaryOp::Xor, ..)) as usize
+            });
+            n
+        };
+        assert_eq!(count(&info), times, "{what}");
+        assert_eq!(count(&plain()), 0, "{what}");
+        let mut buffers = vec![floats(&[1e-9]), floats(&[7.0])];
+        run(&legal(&k, &info, 32, false), [1, 1, 1], 1, &mut buffers, &[]);
+        assert_eq!(as_f32(&buffers[1])[0], want, "{what}");
     }
 }
 
