@@ -42,11 +42,11 @@ pub fn register(driver: Arc<dyn Driver>) {
 /// ```no_run
 /// let mut arguments = std::env::args().skip(1);
 /// if arguments.next().as_deref() == Some("probe") {
-///     return anychip::answer_probe(&arguments.next().unwrap_or_default(), &mut std::io::stdout());
+///     return Ok(anychip::answer_probe(&arguments.next().unwrap_or_default(), &mut std::io::stdout())?);
 /// }
 /// anychip::probe_with(anychip::hal::probe::Helper::this_program()?);
 /// let device = anychip::Device::best()?;
-/// # Ok::<(), std::io::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn probe_with(helper: Helper) {
     REGISTRY.write().unwrap_or_else(PoisonError::into_inner).probe_with(helper);
