@@ -8,13 +8,11 @@ use super::{
     Body, Expr, Made, Map,
     body::Id,
     emit::{Along, Emit, Maker, MapArgs, compute_type, vector_width},
+    share::Share,
 };
 use anychip_hal::{
     DType, Result,
-    ir::{
-        Access, BinaryOp, Builder, Builtin, CmpOp, Elem, Op, ParamId, Place, PrivateId, SubgroupOp, Type, Unroll,
-        Value, VarId,
-    },
+    ir::{Access, BinaryOp, Builder, Builtin, CmpOp, Elem, ParamId, Place, PrivateId, Unroll, Value, VarId},
 };
 
 /// A matrix multiplication over a space `[batch…, m, n]` with what is fused behind it.
@@ -89,44 +87,33 @@ impl Tile {
         if self.s.width == 1 { v } else { b.splat(v, self.s.width) }
     }
 
-    /// [`Tile::step`] where the lanes of a subgroup share what they read of the left operand.
-    fn step_spread(
+    /// [`Tile::step`] where the lanes of a subgroup share what they read of the left operand: the rows that this lane reads, and
+    /// how far into the round.
+    fn step_shared(
         &self,
         b: &mut Builder,
         a: &Operand<'_>,
         rhs: &Operand<'_>,
-        mine: &Spread,
+        (share, bases, part): (Share, &[Option<Value>], Option<Value>),
         col: Option<Value>,
         k: Value,
     ) {
-        let own = match mine.block {
-            Some(block) => b.add(k, block),
+        let own = match part {
+            Some(part) => b.add(k, part),
             None => k,
         };
-        let read: Vec<Vec<Value>> = mine
-            .bases
+        let read: Vec<Vec<Value>> = bases
             .iter()
             .map(|base| {
                 let at = a.map.index(b, *base, a.outer + 1, &[own]);
                 let at = offset(b, at, 0);
-                let x = b.load_vec(Place::Buffer(a.buf), at, mine.deep);
+                let x = b.load_vec(Place::Buffer(a.buf), at, share.deep);
                 let x = b.cast(self.work, x);
-                (0..mine.deep).map(|n| b.extract(x, n)).collect()
+                (0..share.deep).map(|n| b.extract(x, n)).collect()
             })
             .collect();
-        let rows = self.s.rows;
-        for n in 0..mine.terms {
-            let of_k: Vec<Value> = (0..rows)
-                .map(|r| {
-                    let (from, lane) = match mine.block {
-                        Some(_) => (0, n / u32::from(mine.deep) * rows + r),
-                        None => ((r / mine.lanes) as usize, r % mine.lanes),
-                    };
-                    let value = read[from][(n % u32::from(mine.deep)) as usize];
-                    let lane = Some(b.u32(lane));
-                    b.define(Type::scalar(self.work), Op::Subgroup { op: SubgroupOp::Broadcast, value, lane })
-                })
-                .collect();
+        for n in 0..share.terms() {
+            let of_k = share.term(b, self.work, &read, n);
             let k = offset(b, Some(k), u64::from(n));
             self.term(b, rhs, &of_k, col, k);
         }
@@ -198,20 +185,6 @@ impl Tile {
     }
 }
 
-/// What a lane reads of the left operand for its subgroup.
-struct Spread {
-    /// Lanes of the subgroup.
-    lanes: u32,
-    /// The rows that this lane reads.
-    bases: Vec<Option<Value>>,
-    /// Where there are more lanes than rows: how far along k this lane reads.
-    block: Option<Value>,
-    /// Neighbours along k of one read.
-    deep: u8,
-    /// Terms of a round.
-    terms: u32,
-}
-
 struct Operand<'a> {
     buf: ParamId,
     map: &'a MapArgs,
@@ -241,13 +214,11 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
         Some(1) if mm.k.is_multiple_of(usize::from(s.deep)) => s.deep,
         _ => 1,
     };
-    // Terms of one round where a subgroup shares its reads: more lanes than rows read several parts of each row.
-    let lanes_of_rows = u32::from(s.spread);
-    let shared_terms = u32::from(s.deep) * (lanes_of_rows / s.rows).max(1);
-    let spread = s.spread > 1
+    let share = Share { lanes: u32::from(s.spread), rows: s.rows, deep: s.deep };
+    let shared = s.spread > 1
         && deep == s.deep
-        && mm.k.is_multiple_of(shared_terms as usize)
-        && s.lanes.is_multiple_of(lanes_of_rows);
+        && mm.k.is_multiple_of(share.terms() as usize)
+        && s.lanes.is_multiple_of(share.lanes);
     let mut m = Maker::owning("matmul", s.lanes, own);
     let mut emit = Emit::declare(&mut m, &mm.body);
     let a_args = MapArgs::declare(&mut m, "a", &mm.a);
@@ -285,14 +256,14 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
     let col = b.mul(tile_col, width);
     let inside = b.compare(CmpOp::Lt, col, cols_v);
     // What a subgroup does together needs all its lanes: those beyond the last column compute it once more.
-    if !spread {
+    if !shared {
         b.begin_if(inside);
     }
     // At the right edge the tile is moved left; what lies before `col` belongs to the neighbour.
     let last_col = b.sub(cols_v, width);
     let divisible = cols_n.is_multiple_of(s.cols() as usize);
     let moved = s.cols() > 1 && !s.packed && !divisible;
-    let first_col = if moved || (spread && !s.packed) { b.binary(BinaryOp::Min, col, last_col) } else { col };
+    let first_col = if moved || (shared && !s.packed) { b.binary(BinaryOp::Min, col, last_col) } else { col };
     let height = b.idx(s.rows as u64);
     let first_row = b.mul(tile_m, height);
     let one = b.idx(1);
@@ -312,7 +283,7 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
     let b_col = match panel {
         Some(panel) => {
             // Of an unused lane: the first panel.
-            let tile_col = match spread {
+            let tile_col = match shared {
                 true => {
                     let none = b.idx(0);
                     b.select(inside, tile_col, none)
@@ -336,34 +307,21 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
     let b_op = Operand { buf: b_buf, map: &b_args, outer: batch_axes };
     let start = b.idx(0);
     let unroll = if s.unroll > 1 { Unroll::By(s.unroll) } else { Unroll::Auto };
-    if spread {
+    if shared {
         let lane = b.builtin(Builtin::SubgroupLane);
         let lane = b.cast(Elem::Idx, lane);
-        let rows = b.idx(u64::from(s.rows));
-        let several = lanes_of_rows > s.rows;
-        let row_base = |b: &mut Builder, row: Value| {
-            let row = b.add(first_row, row);
-            let row = b.binary(BinaryOp::Min, row, last_row);
-            a_args.index(b, a_base, batch_axes, &[row])
-        };
-        let (bases, block) = if several {
-            let row = b.binary(BinaryOp::Rem, lane, rows);
-            let part = b.binary(BinaryOp::Div, lane, rows);
-            let deep = b.idx(u64::from(s.deep));
-            (vec![row_base(b, row)], Some(b.mul(part, deep)))
-        } else {
-            let bases = (0..s.rows / lanes_of_rows)
-                .map(|n| {
-                    let row = offset(b, Some(lane), u64::from(n * lanes_of_rows));
-                    row_base(b, row)
-                })
-                .collect();
-            (bases, None)
-        };
-        let mine = Spread { lanes: lanes_of_rows, bases, block, deep: s.deep, terms: shared_terms };
-        let at_once = b.idx(u64::from(shared_terms));
+        let bases: Vec<Option<Value>> = (0..share.reads())
+            .map(|n| {
+                let row = share.row(b, lane, n);
+                let row = b.add(first_row, row);
+                let row = b.binary(BinaryOp::Min, row, last_row);
+                a_args.index(b, a_base, batch_axes, &[row])
+            })
+            .collect();
+        let part = share.part(b, lane);
+        let at_once = b.idx(u64::from(share.terms()));
         let k = b.begin_for(start, k_v, at_once, unroll);
-        tile.step_spread(b, &a_op, &b_op, &mine, b_col, k);
+        tile.step_shared(b, &a_op, &b_op, (share, &bases, part), b_col, k);
         b.end_for();
         b.begin_if(inside);
     } else {

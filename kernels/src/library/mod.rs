@@ -20,6 +20,7 @@ pub mod reduce;
 pub mod rows;
 pub mod scan;
 pub mod scatter;
+mod share;
 pub mod sort;
 pub mod walk;
 

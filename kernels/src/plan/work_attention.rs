@@ -76,7 +76,7 @@ impl Planner<'_> {
         }
     }
 
-    /// The portable kernel: keys and values are packed, then one launch does the rest.
+    /// The portable kernel; where it wants keys and values packed, that goes before.
     fn blockwise(
         &mut self,
         g: &Group,
@@ -94,11 +94,15 @@ impl Planner<'_> {
         let problem = attention_of(self.s, inputs);
         let s = schedule::attention::pick(self.chain[d].info(), &problem);
         let tile = (s.panel() as u32, s.width);
-        let ((q_item, q), (k_item, k), (v_item, v)) = (&operands[0], &operands[1], &operands[2]);
-        // Keys as the right operand of queries: their width is summed over, they are the columns.
-        let (k_map, keys) = self.pack(&k.permute(&[0, 1, 3, 2]), dtype, tile, *k_item, d)?;
-        let (v_map, values) = self.pack(v, dtype, tile, *v_item, d)?;
         let as_map = |s: &Strided| Map { strides: s.strides.clone(), offset: s.offset };
+        let ((q_item, q), (k_item, k), (v_item, v)) = (&operands[0], &operands[1], &operands[2]);
+        let ((k_map, keys), (v_map, values)) = match s.spread {
+            // Keys as the right operand of queries: their width is summed over, they are the columns.
+            0 | 1 => {
+                (self.pack(&k.permute(&[0, 1, 3, 2]), dtype, tile, *k_item, d)?, self.pack(v, dtype, tile, *v_item, d)?)
+            }
+            _ => ((as_map(k), self.value(*k_item)?), (as_map(v), self.value(*v_item)?)),
+        };
         let a = Attention {
             dims: [shape[0], shape[1], problem.rows, problem.keys, problem.width, problem.out_width],
             groups: k.shape[1],

@@ -1,7 +1,14 @@
 //! Attention as one kernel: which problems take it, and how many rows and keys a lane holds.
 
-use crate::library::{Lanes, attention::Schedule, emit::compute_type};
-use anychip_hal::{DType, DeviceInfo, info::DeviceClass};
+use crate::library::{
+    Lanes,
+    attention::{
+        Schedule,
+        subgroup::{Columns, shares},
+    },
+    emit::compute_type,
+};
+use anychip_hal::{DType, DeviceInfo, info::Feature};
 
 /// Attention of `rows` queries with `keys` keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,6 +32,8 @@ const ROWS_FROM: usize = 16;
 const WIDEST: usize = 1024;
 /// Elements of the private query and result rows of a lane, each.
 const HELD: usize = 1024;
+/// Elements of the result that a lane of a subgroup keeps in registers, or near them.
+const SHARED: u32 = 128;
 /// Keys of a block where lanes are a loop: their scores and their part of the panels stay in the nearest caches.
 const KEYS: u32 = 64;
 
@@ -44,23 +53,41 @@ pub fn pick(info: &DeviceInfo, p: &Problem) -> Schedule {
         DType::F32 => vector,
         _ => 1,
     };
+    if let Some(s) = shared(info, p) {
+        return s;
+    }
     if vector == 1 && info.vector_bytes >= 16 && compute_type(p.dtype) == DType::F32 {
-        // Panels are read by aligned vectors. Where threads of a processor play the lanes, a lane's own rows are as near as
-        // registers, and each vector that it reads serves all of them.
-        let rows = if info.class == DeviceClass::Software { 4 } else { 1 };
-        return Schedule { rows, keys: 16, width: 4, lanes: max.min(32) };
+        return Schedule { rows: 1, keys: 16, width: 4, lanes: max.min(32), spread: 1 };
     }
     if width == 1 {
         let lanes = if vector > 1 { 1 } else { max.min(32) };
-        return Schedule { rows: 1, keys: 16, width, lanes };
+        return Schedule { rows: 1, keys: 16, width, lanes, spread: 1 };
     }
     let widest = p.width.max(p.out_width).next_power_of_two();
-    Schedule { rows: (HELD / widest).clamp(1, 8) as u32, keys: KEYS, width, lanes: 1 }
+    Schedule { rows: (HELD / widest).clamp(1, 8) as u32, keys: KEYS, width, lanes: 1, spread: 1 }
+}
+
+/// A tile of rows for a subgroup, on devices with subgroups of one size whose rounds divide the sums.
+fn shared(info: &DeviceInfo, p: &Problem) -> Option<Schedule> {
+    let subgroups = info.subgroups.as_ref().filter(|s| s.min == s.max && (2..=64).contains(&s.max))?;
+    let lanes = subgroups.max;
+    let has = [Feature::SubgroupShuffle, Feature::SubgroupReduce].into_iter().all(|f| info.has(f));
+    if !has || info.vector > 1 || compute_type(p.dtype) != DType::F32 {
+        return None;
+    }
+    let own = Columns::of(p.out_width, lanes).own;
+    // Large subgroups have scores enough with fewer keys a lane.
+    let keys = lanes * if lanes >= 32 { 4 } else { 8 };
+    let rows = [16, 8, 4].into_iter().find(|r| r * own <= SHARED)?;
+    let s = Schedule { rows, keys, width: 4, lanes, spread: lanes };
+    let fits = s.rows * s.keys * 4 <= info.limits.max_shared && lanes <= info.limits.max_workgroup;
+    (fits && shares(&s, p.width, p.keys).is_some()).then_some(s)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anychip_hal::info::Subgroups;
 
     #[test]
     fn few_rows_and_wide_heads_are_left_to_products() {
@@ -75,5 +102,26 @@ mod tests {
         // What a lane holds is bounded.
         assert_eq!(pick(&info, &Problem { width: 1024, ..p }).rows, 1);
         assert_eq!(pick(&info, &Problem { dtype: DType::F64, ..p }).width, 1);
+    }
+    #[test]
+    fn a_subgroup_shares_a_tile_where_its_rounds_divide_the_sums() {
+        let mut info = crate::tune::test_device();
+        info.vector = 1;
+        info.limits.max_shared = 32 << 10;
+        let p = Problem { dtype: DType::F32, rows: 512, keys: 512, width: 64, out_width: 64 };
+        assert_eq!(pick(&info, &p).spread, 1, "no subgroups");
+        info.features.extend([Feature::Subgroup, Feature::SubgroupReduce, Feature::SubgroupShuffle]);
+        for (lanes, rows) in [(4, 8), (8, 16), (16, 16), (32, 16), (64, 16)] {
+            info.subgroups = Some(Subgroups { min: lanes, max: lanes });
+            let s = pick(&info, &p);
+            assert_eq!((s.spread, s.lanes, s.rows), (lanes, lanes, rows), "{s:?}");
+        }
+        // 64 lanes read four parts of a row each: 511 keys are no such rounds.
+        assert_eq!(pick(&info, &Problem { keys: 511, ..p }).spread, 1);
+        info.subgroups = Some(Subgroups { min: 8, max: 32 });
+        assert_eq!(pick(&info, &p).spread, 1, "of several sizes");
+        info.subgroups = Some(Subgroups { min: 8, max: 8 });
+        assert_eq!(pick(&info, &Problem { dtype: DType::F64, ..p }).spread, 1);
+        assert!(pick(&info, &Problem { keys: 511, ..p }).spread == 8);
     }
 }

@@ -2,7 +2,10 @@
 
 use super::roofline::Roofline;
 use crate::library::matmul::Schedule;
-use anychip_hal::{DType, DeviceInfo, info::Feature};
+use anychip_hal::{
+    DType, DeviceInfo,
+    info::{DeviceClass, Feature},
+};
 use serde::{Deserialize, Serialize};
 
 /// A matrix product `[batch, rows, inner] × [batch, inner, cols]`.
@@ -58,16 +61,18 @@ pub fn candidates(info: &DeviceInfo, dtype: DType) -> Vec<Schedule> {
         }
         if info.vector == 1 && info.vector_bytes >= 16 {
             let spread = spread(info, 8);
-            list.push(Schedule {
-                rows: 8,
-                vectors: 2,
-                width: 4,
-                lanes: lanes(16),
-                unroll: 1,
-                deep: 4,
-                spread,
-                packed: false,
-            });
+            for vectors in [4, 2] {
+                list.push(Schedule {
+                    rows: 8,
+                    vectors,
+                    width: 4,
+                    lanes: lanes(16),
+                    unroll: 1,
+                    deep: 4,
+                    spread,
+                    packed: false,
+                });
+            }
         }
         list.push(Schedule {
             rows: 8,
@@ -131,10 +136,15 @@ const REGISTERS: f64 = 32.0;
 const HELD: f64 = 128.0;
 /// Multiply-adds that take as long as one load of a lane.
 const LOAD: f64 = 4.0;
+/// The same where threads of a processor play the lanes: it loads for each on its own (lavapipe: some 40 instructions a lane and vector,
+/// where a multiply-add of all lanes takes 2).
+const PLAYED_LOAD: f64 = 100.0;
+/// Multiply-adds that take as long as one broadcast of a lane's number.
+const BROADCAST: f64 = 1.0;
 
 /// The share of the peak that a tile reaches where each lane of a workgroup is a lane of a vector: what counts is how many loads
 /// go with its multiply-adds, whether they read an element or an aligned vector.
-fn of_lanes(s: &Schedule, p: &Problem) -> f64 {
+fn of_lanes(s: &Schedule, p: &Problem, info: &DeviceInfo) -> f64 {
     let [rows, vectors, width, deep] = [f64::from(s.rows), f64::from(s.vectors), f64::from(s.width), f64::from(s.deep)];
     let own = usize::from(s.deep.max(1));
     let aligned = s.deep > 1 && p.cols.is_multiple_of(own) && p.inner.is_multiple_of(own);
@@ -143,8 +153,10 @@ fn of_lanes(s: &Schedule, p: &Problem) -> f64 {
     } else {
         rows + vectors * width
     };
+    let load = if info.class == DeviceClass::Software { PLAYED_LOAD } else { LOAD };
+    let broadcasts = if aligned && s.spread > 1 { rows } else { 0.0 };
     let products = rows * vectors * width;
-    products / (products + LOAD * loads)
+    products / (products + load * loads + BROADCAST * broadcasts)
 }
 
 /// Seconds that a tile should take: its arithmetic, with the waste at the edges, at the share of the peak that its loop can
@@ -170,7 +182,7 @@ pub fn estimate(s: &Schedule, p: &Problem, info: &DeviceInfo, roofline: &Rooflin
             let spill = rows * vectors * (width * size / REGISTER).max(1.0) / REGISTERS;
             (loop_share * vector_share, spill.max(1.0))
         }
-        false => (of_lanes(s, p), (rows * vectors * width / HELD).max(1.0)),
+        false => (of_lanes(s, p, info), (rows * vectors * width / HELD).max(1.0)),
     };
     let busy = (groups / f64::from(info.units.max(1))).min(1.0);
     let compute = flops / (roofline.peak(p.dtype) * share * busy / spill);

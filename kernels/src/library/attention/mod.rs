@@ -1,9 +1,11 @@
 //! Attention with the softmax taken block by block ("online": Milakov and Gimelshein 2018, Dao et al. 2022), so that memory grows
 //! with the lengths, never with their product.
 //!
-//! A lane takes a few query rows through all keys. Keys (transposed) and values come packed in panels ([`super::pack`]); scores,
-//! sums and the result so far are private, in the type computed in. There is no shared memory and no barrier: lanes of a
-//! workgroup are independent.
+//! Where subgroups share what they read, one of them takes a tile of rows ([`subgroup`]). Else a lane takes a few query rows through all
+//! keys: keys (transposed) and values come packed in panels ([`super::pack`]); scores, sums and the result so far are private, in the
+//! type computed in. There is no shared memory and no barrier: lanes of a workgroup are independent.
+
+pub mod subgroup;
 
 use super::{
     Made, Map,
@@ -23,9 +25,9 @@ pub struct Attention {
     pub groups: usize,
     /// Queries over `[batch, heads, rows, width]`.
     pub q: Map,
-    /// Packed keys: the strides of `[batch, groups]`.
+    /// Keys over `[batch, groups, keys, width]`; of packed ones, the strides of `[batch, groups]`.
     pub k: Map,
-    /// Packed values: the strides of `[batch, groups]`.
+    /// Values over `[batch, groups, keys, value width]`; of packed ones, the strides of `[batch, groups]`.
     pub v: Map,
     /// Additive mask over `[batch, heads, rows, keys]`.
     pub mask: Option<Map>,
@@ -42,14 +44,17 @@ pub struct Attention {
 /// How it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Schedule {
-    /// Query rows of a lane.
+    /// Query rows of a lane, or of a subgroup that shares them.
     pub rows: u32,
-    /// Keys of a block, a multiple of a panel's columns.
+    /// Keys of a block, a multiple of a panel's columns; of the lanes of a subgroup that shares them.
     pub keys: u32,
     /// Lanes of a vector: 1, 2, 4, 8, 16.
     pub width: u8,
     /// Lanes of a workgroup.
     pub lanes: u32,
+    /// Lanes of a subgroup that take rows together, which is then the workgroup; keys and values are not packed. 1: every lane
+    /// takes rows of its own.
+    pub spread: u32,
 }
 
 impl Schedule {
@@ -61,7 +66,8 @@ impl Schedule {
 
 impl std::fmt::Display for Schedule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "blockwise, {} rows x {} keys, vectors of {}", self.rows, self.keys, self.width)
+        write!(f, "blockwise, {} rows x {} keys, vectors of {}", self.rows, self.keys, self.width)?;
+        if self.spread > 1 { write!(f, ", a subgroup of {}", self.spread) } else { Ok(()) }
     }
 }
 
@@ -113,8 +119,11 @@ fn line_of(n: usize) -> u32 {
     n.next_power_of_two().max(32) as u32
 }
 
-/// Makes the kernel. Bindings: queries, packed keys, packed values, mask where there is one, output.
+/// Makes the kernel. Bindings: queries, keys, values, mask where there is one, output.
 pub fn attention(a: Attention, s: Schedule) -> Result<Made> {
+    if s.spread > 1 {
+        return subgroup::attention(&a, s);
+    }
     let [batch, heads, rows, keys, width, out_width] = a.dims;
     let blocks = rows.div_ceil(s.rows as usize);
     let units = batch * heads * blocks;
@@ -409,10 +418,15 @@ struct Seen<'a> {
 impl Seen<'_> {
     /// The scores of `width` keys from the block's `c` on.
     fn score(&self, b: &mut Builder, dots: Value, c: Value, width: u8) -> Value {
-        let mut x = b.mul(dots, self.scale);
         let key = b.add(self.first, c);
+        self.score_at(b, dots, (key, key), width)
+    }
+
+    /// The scores of `width` keys from one on, with the mask of those from `from` on.
+    fn score_at(&self, b: &mut Builder, dots: Value, (from, key): (Value, Value), width: u8) -> Value {
+        let mut x = b.mul(dots, self.scale);
         if let Some((args, base, buf)) = self.mask {
-            let at = args.index(b, base, 3, &[key]);
+            let at = args.index(b, base, 3, &[from]);
             let at = or_zero(b, at);
             let added = if args.repeats(3) {
                 b.load(Place::Buffer(buf), at)
