@@ -401,6 +401,11 @@ impl Drop for Recording {
 }
 
 impl Recorded {
+    /// The device keeps them as a list of its own; else each run queues the commands again.
+    pub fn is_native(&self) -> bool {
+        self.0.list.is_some()
+    }
+
     /// The commands, as the backend sees them.
     pub fn commands(&self) -> &[Command] {
         &self.0.commands

@@ -1,18 +1,18 @@
 //! One run of a plan: buffers for its values, launches queued device by device, and the part of a program that is settled.
 
-use super::leaf::leaf_on;
+use super::{leaf::leaf_on, lists::Lists};
 use crate::{
     graph::{Node, Placed},
     plan::{Plan, ValueRef, memory::Layout},
 };
 use anychip_hal::{
     Error, Result,
-    device::{Buffer, Device, Pending, Slice, Step},
+    device::{Buffer, Device, Pending, Recorded, Slice, Step},
 };
 use std::sync::Arc;
 
 /// Buffers of one run of a plan.
-struct Run<'a> {
+pub struct Run<'a> {
     plan: &'a Plan,
     memory: &'a Layout,
     chain: &'a [Device],
@@ -32,7 +32,8 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(plan: &'a Plan, memory: &'a Layout, chain: &'a [Device], leaves: &'a [Node], profile: bool) -> Run<'a> {
+    /// Nothing is there yet but the leaves.
+    pub fn new(plan: &'a Plan, memory: &'a Layout, chain: &'a [Device], leaves: &'a [Node], profile: bool) -> Run<'a> {
         Run {
             plan,
             memory,
@@ -119,23 +120,49 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What is computed already is not computed again.
+    pub fn have(&mut self, settled: Option<&Settled>) {
+        for (v, device, b) in settled.into_iter().flat_map(|s| &s.values) {
+            let index = self.index(*v, *device);
+            self.at[index] = Some(b.clone());
+        }
+    }
+
+    /// The buffers of the slots that were needed, and what leaves still wait for.
+    pub fn kept(self) -> (Vec<Option<Buffer>>, Vec<Arc<Pending>>) {
+        (self.slots, self.before)
+    }
+
     /// Queues the n-th launch.
     fn launch(&mut self, n: usize) -> Result<()> {
+        let device = self.plan.launches[n].device;
+        if device != self.queued_for {
+            self.flush()?;
+            self.queued_for = device;
+        }
+        let step = self.step(n)?;
+        self.queued.push(step);
+        Ok(())
+    }
+
+    /// Queues what was recorded, behind what is queued.
+    fn replay(&mut self, list: &Recorded) -> Result<()> {
+        self.flush()?;
+        self.last[0] = Some(Arc::new(self.chain[0].run(list)?));
+        Ok(())
+    }
+
+    /// The n-th launch with its buffers.
+    pub fn step(&mut self, n: usize) -> Result<Step> {
         let plan = self.plan;
         let l = &plan.launches[n];
-        if l.device != self.queued_for {
-            self.flush()?;
-            self.queued_for = l.device;
-        }
         let mut bindings = Vec::with_capacity(l.bindings.len());
         for &v in &l.bindings {
             let buffer = self.buffer(v, l.device)?;
             let bytes = self.bytes(v);
             bindings.push(Slice { buffer, offset: 0, bytes });
         }
-        let (program, grid, scalars) = (l.program.clone(), l.grid, l.scalars.clone());
-        self.queued.push(Step::Launch { program, grid, bindings, scalars });
-        Ok(())
+        Ok(Step::Launch { program: l.program.clone(), grid: l.grid, bindings, scalars: l.scalars.clone() })
     }
 }
 
@@ -203,25 +230,42 @@ impl Settled {
     }
 }
 
+/// What a program has ready for a run.
+#[derive(Clone, Copy, Default)]
+pub struct Prepared<'a> {
+    /// What is there already, and which launches that spares.
+    pub settled: Option<(&'a Settled, &'a [bool])>,
+    /// Launches that are recorded, for a chain of one device and without times; nobody else may queue work with them meanwhile.
+    pub lists: Option<&'a Lists>,
+}
+
 /// Runs a plan on leaves; the outputs, and what is under way: the last submission to each device, or all of them, with times
-/// asked for. `settled`: what is there already, and which launches that spares.
+/// asked for.
 pub fn execute(
     plan: &Plan,
     memory: &Layout,
     chain: &[Device],
     leaves: &[Node],
     profile: bool,
-    settled: Option<(&Settled, &[bool])>,
+    Prepared { settled, lists }: Prepared<'_>,
 ) -> Result<(Vec<Placed>, Vec<Arc<Pending>>)> {
     let mut run = Run::new(plan, memory, chain, leaves, profile);
-    for (v, device, b) in settled.into_iter().flat_map(|(s, _)| &s.values) {
-        let index = run.index(*v, *device);
-        run.at[index] = Some(b.clone());
+    run.have(settled.map(|s| s.0));
+    if let Some(lists) = lists {
+        run.slots.clone_from_slice(lists.slots());
+        run.before.extend(lists.open());
     }
-    for n in 0..plan.launches.len() {
-        if settled.is_none_or(|(_, launches)| !launches[n]) {
-            run.launch(n)?;
+    let mut next = 0;
+    while next < plan.launches.len() {
+        if let Some((end, list)) = lists.and_then(|l| l.at(next)) {
+            run.replay(list)?;
+            next = end;
+            continue;
         }
+        if settled.is_none_or(|(_, launches)| !launches[next]) {
+            run.launch(next)?;
+        }
+        next += 1;
     }
     run.flush()?;
     let mut outputs = Vec::with_capacity(plan.outputs.len());

@@ -5,6 +5,7 @@
 
 pub(crate) mod exec;
 mod leaf;
+mod lists;
 mod program;
 
 pub use program::Program;
@@ -20,7 +21,7 @@ use anychip_hal::{
     Result,
     device::{Device, Slice},
 };
-use exec::execute;
+use exec::{Prepared, execute};
 use leaf::{download, leaf_on};
 
 /// Forgets every plan made for a device, and with them its programs: for a device that was lost or is no longer used.
@@ -64,7 +65,7 @@ fn without_lost(chain: &[Device]) -> Option<Vec<Device>> {
 fn realize_once(pending: &[Node], chain: &[Device]) -> Result<()> {
     let s = Snapshot::take(pending, &[]);
     let plan = planned(&s, chain)?;
-    let (outputs, under_way) = execute(&plan, &plan.memory, chain, &s.leaves, false, None)?;
+    let (outputs, under_way) = execute(&plan, &plan.memory, chain, &s.leaves, false, Prepared::default())?;
     if chain.len() > 1 {
         // The next device can take over only while the history is there.
         under_way.iter().try_for_each(|w| w.wait())?;

@@ -1,7 +1,8 @@
 //! Programs: a computation planned once and run many times on new inputs.
 
 use super::{
-    exec::{Settled, execute, read_by_the_rest, settled_launches},
+    exec::{Prepared, Settled, execute, read_by_the_rest, settled_launches},
+    lists::Lists,
     realize, without_lost,
 };
 use crate::{
@@ -18,11 +19,14 @@ use anychip_hal::{
     device::{Device, Pending},
 };
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 /// A captured computation: planned once, run many times on new inputs. May be run from several threads at once.
+///
+/// Where the one device keeps recorded lists, the second run records what binds neither inputs nor results; from then on the program
+/// keeps the memory of its values in between until it is dropped, and their lists are queued whole.
 pub struct Program {
     snapshot: Snapshot,
     /// How many of the snapshot's leaves are inputs: they come first. The rest (weights) is bound for good.
@@ -40,6 +44,16 @@ struct Ready {
     memory: Layout,
     /// What the fixed launches give, computed by the first run.
     settled: Mutex<Option<Arc<Settled>>>,
+    replay: Mutex<Replay>,
+}
+
+/// How far a program has come with recording its launches.
+enum Replay {
+    /// Runs so far: what runs once is not worth a list.
+    Runs(u32),
+    Lists(Lists),
+    /// The device has no lists, or the program nothing for them.
+    Never,
 }
 
 impl Ready {
@@ -47,7 +61,8 @@ impl Ready {
         let plan = planned(snapshot, &chain)?;
         let fixed = settled_launches(&plan, inputs);
         let memory = memory::assign(&plan.launches, &plan.temps, &plan.outputs, &fixed);
-        Ok(Ready { plan, chain, fixed, memory, settled: Mutex::new(None) })
+        let (settled, replay) = (Mutex::new(None), Mutex::new(Replay::Runs(0)));
+        Ok(Ready { plan, chain, fixed, memory, settled, replay })
     }
 
     fn settled(&self, leaves: &[Node]) -> Result<Option<Arc<Settled>>> {
@@ -61,6 +76,21 @@ impl Ready {
         let s = Arc::new(Settled::new(&self.plan, &self.chain, leaves, &self.fixed)?);
         *settled = Some(s.clone());
         Ok(Some(s))
+    }
+
+    /// What is recorded, if anything, which the second run does. The lock is held while a run is queued: lists have memory of their own.
+    fn replay(&self, leaves: &[Node], inputs: usize, settled: Option<&Settled>) -> Option<MutexGuard<'_, Replay>> {
+        let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Replay::Runs(runs) = &mut *replay {
+            *runs += 1;
+            if *runs > 1 {
+                let settled = settled.map(|s| (s, self.fixed.as_slice()));
+                // Without lists a run says for itself what it fails with.
+                let lists = Lists::record(&self.plan, &self.memory, &self.chain, leaves, inputs, settled);
+                *replay = lists.ok().flatten().map_or(Replay::Never, Replay::Lists);
+            }
+        }
+        matches!(*replay, Replay::Lists(_)).then_some(replay)
     }
 
     fn memory(&self, snapshot: &Snapshot, inputs: usize) -> MemoryPlan {
@@ -146,8 +176,14 @@ impl Program {
         realize(inputs, &ready.chain)?;
         let leaves: Vec<Node> = inputs.iter().chain(&self.snapshot.leaves[self.inputs..]).cloned().collect();
         let settled = ready.settled(&leaves)?;
-        let settled = settled.as_deref().map(|s| (s, ready.fixed.as_slice()));
-        let (outputs, under_way) = execute(&ready.plan, &ready.memory, &ready.chain, &leaves, profile, settled)?;
+        let replay = match !profile && ready.chain.len() == 1 {
+            true => ready.replay(&leaves, self.inputs, settled.as_deref()),
+            false => None,
+        };
+        let lists = replay.as_deref().and_then(|r| if let Replay::Lists(lists) = r { Some(lists) } else { None });
+        let prepared = Prepared { settled: settled.as_deref().map(|s| (s, ready.fixed.as_slice())), lists };
+        let (outputs, under_way) = execute(&ready.plan, &ready.memory, &ready.chain, &leaves, profile, prepared)?;
+        drop(replay);
         if ready.chain.len() > 1 {
             under_way.iter().try_for_each(|w| w.wait())?;
         }

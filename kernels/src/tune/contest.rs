@@ -8,7 +8,7 @@ use super::{
 use crate::{
     graph::Node,
     plan::{Plan, plan, snapshot::Snapshot},
-    run::exec::execute,
+    run::exec::{Prepared, execute},
     schedule::{Problem, Schedule},
 };
 use anychip_hal::{Error, Result, device::Device};
@@ -165,7 +165,7 @@ impl Contest {
     fn values(&self, t: &Trial, leaves: &[Node]) -> Result<Vec<f64>> {
         let leaves: Vec<Node> = leaves.iter().chain(&t.more).cloned().collect();
         let chain = std::slice::from_ref(&self.device);
-        let (outputs, _) = execute(&t.plan, &t.plan.memory, chain, &leaves, false, None)?;
+        let (outputs, _) = execute(&t.plan, &t.plan.memory, chain, &leaves, false, Prepared::default())?;
         let out = outputs.first().ok_or_else(|| Error::invalid(format!("trial {} gives no result", t.name)))?;
         let mut bytes = vec![0; self.output.elements() * self.output.dtype().size()];
         out.wait()?;
@@ -195,7 +195,7 @@ impl Contest {
         let chain = std::slice::from_ref(&self.device);
         let once = || -> Result<Duration> {
             let begin = Instant::now();
-            let (_, under_way) = execute(&t.plan, &t.plan.memory, chain, &leaves, true, None)?;
+            let (_, under_way) = execute(&t.plan, &t.plan.memory, chain, &leaves, true, Prepared::default())?;
             let mut nanos = Some(0);
             for pending in &under_way {
                 for span in pending.spans()? {

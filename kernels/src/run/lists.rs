@@ -1,0 +1,87 @@
+//! Stretches of a program's launches that bind neither inputs nor results: recorded once, run many times.
+
+use super::exec::{Run, Settled};
+use crate::{
+    graph::Node,
+    plan::{Plan, ValueRef, memory::Layout},
+};
+use anychip_hal::{
+    Result,
+    device::{Buffer, Device, Pending, Recorded},
+};
+use std::{ops::Range, sync::Arc};
+
+/// Fewer launches are queued as fast as a list of them.
+const LEAST: usize = 8;
+/// The part of a device's memory that a program may keep between its runs.
+const KEPT: u64 = 16;
+
+/// The recorded stretches of a program on its device, and the memory that they name.
+pub struct Lists {
+    /// Which launches each stands for.
+    stretches: Vec<(Range<usize>, Recorded)>,
+    /// The slots of the plan's layout that they use: every run has its values there.
+    slots: Vec<Option<Buffer>>,
+    /// What the weights still wait for.
+    work: Vec<Arc<Pending>>,
+}
+
+impl Lists {
+    /// Records what can be, where the device keeps lists of its own; `None`: nothing that would be worth it. The first `inputs`
+    /// leaves are the inputs.
+    pub fn record(
+        plan: &Plan,
+        memory: &Layout,
+        chain: &[Device],
+        leaves: &[Node],
+        inputs: usize,
+        settled: Option<(&Settled, &[bool])>,
+    ) -> Result<Option<Lists>> {
+        let [device] = chain else { return Ok(None) };
+        if memory.bytes() > device.info().memory.total / KEPT {
+            return Ok(None);
+        }
+        let fixed = |n: usize| settled.is_some_and(|(_, launches)| launches[n]);
+        let moves = |v: &ValueRef| match *v {
+            ValueRef::Leaf(n) => n < inputs,
+            ValueRef::Temp(_) => plan.outputs.contains(v),
+        };
+        let mut run = Run::new(plan, memory, chain, leaves, false);
+        run.have(settled.map(|s| s.0));
+        let mut stretches = vec![];
+        let mut next = 0;
+        while next < plan.launches.len() {
+            let begin = next;
+            let stays = |n: &usize| fixed(*n) || !plan.launches[*n].bindings.iter().any(moves);
+            next = (begin..plan.launches.len()).find(|n| !stays(n)).unwrap_or(plan.launches.len());
+            let own: Vec<usize> = (begin..next).filter(|n| !fixed(*n)).collect();
+            if own.len() >= LEAST {
+                let steps = own.into_iter().map(|n| run.step(n)).collect::<Result<Vec<_>>>()?;
+                let list = device.record(steps)?;
+                if !list.is_native() {
+                    return Ok(None);
+                }
+                stretches.push((begin..next, list));
+            }
+            next += 1;
+        }
+        let (slots, work) = run.kept();
+        Ok((!stretches.is_empty()).then_some(Lists { stretches, slots, work }))
+    }
+
+    /// The stretch that begins with a launch.
+    pub fn at(&self, launch: usize) -> Option<(usize, &Recorded)> {
+        let found = self.stretches.iter().find(|(range, _)| range.start == launch);
+        found.map(|(range, list)| (range.end, list))
+    }
+
+    /// The buffers of the layout's slots.
+    pub fn slots(&self) -> &[Option<Buffer>] {
+        &self.slots
+    }
+
+    /// What the weights still wait for, or have failed with.
+    pub fn open(&self) -> impl Iterator<Item = Arc<Pending>> {
+        self.work.iter().filter(|w| !matches!(w.poll(), Some(Ok(())))).cloned()
+    }
+}
