@@ -624,7 +624,8 @@ fn fragments_multiply_what_matrices_do() {
 fn what_re_association_would_lose_is_hidden() {
     let mut info = plain();
     info.arithmetic.insert(DType::F32, Arithmetic { may_contract: true, ..Arithmetic::IEEE });
-    let kernel = |make: &dyn Fn(&mut Builder, Value) -> Value| {
+    type Make<'m> = &'m dyn Fn(&mut Builder, Value) -> Value;
+    let kernel = |make: Make<'_>| {
         let mut b = Builder::new("loose", [1, 1, 1]);
         let x = b.buffer("x", DType::F32, Access::Read);
         let out = b.buffer("out", DType::F32, Access::Write);
@@ -634,7 +635,7 @@ fn what_re_association_would_lose_is_hidden() {
         b.store(Place::Buffer(out), at, y);
         b.finish().expect("well built")
     };
-    let cases: [(&str, &dyn Fn(&mut Builder, Value) -> Value, usize, f32); 7] = [
+    let cases: [(&str, Make<'_>, usize, f32); 7] = [
         (
             "(x + 1) + -1",
             &|b, x| {
