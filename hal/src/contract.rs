@@ -19,19 +19,8 @@ use crate::{Result, info::DeviceInfo, ir, op, probe::Installed};
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, task::Waker, time::Duration};
 
-/// `Send + Sync`, except in a browser, where there is one thread.
-#[cfg(not(target_arch = "wasm32"))]
-pub trait MaybeSendSync: Send + Sync {}
-#[cfg(not(target_arch = "wasm32"))]
-impl<T: Send + Sync + ?Sized> MaybeSendSync for T {}
-/// `Send + Sync`, except in a browser, where there is one thread.
-#[cfg(target_arch = "wasm32")]
-pub trait MaybeSendSync {}
-#[cfg(target_arch = "wasm32")]
-impl<T: ?Sized> MaybeSendSync for T {}
-
 /// A way to reach chips: `"cpu"`, `"opencl"`, a vendor's plugin.
-pub trait Driver: MaybeSendSync {
+pub trait Driver: Send + Sync {
     /// The name that stands before the colon in a device id: [`DeviceInfo::id`] is `"name:ordinal"`, the ordinal as in
     /// [`Driver::open`]. A driver that can only ever have one device may give the plain name (`"cpu"`); both forms open it.
     fn name(&self) -> &str;
@@ -216,7 +205,7 @@ pub struct Completion {
 }
 
 /// One opened device. All methods may be called from several threads at once.
-pub trait RawDevice: MaybeSendSync {
+pub trait RawDevice: Send + Sync {
     /// Identity, memory, limits, features, arithmetic: probed data that does not change while it is open.
     fn info(&self) -> &DeviceInfo;
 

@@ -23,8 +23,8 @@ pub mod registry;
 pub mod render;
 
 pub use contract::{
-    Command, Completion, Driver, Loaded, MaybeSendSync, Memory, Module, Range, RawBuffer, RawDevice, RawList,
-    RawProgram, Span, Submission, Ticket, Work,
+    Command, Completion, Driver, Loaded, Memory, Module, Range, RawBuffer, RawDevice, RawList, RawProgram, Span,
+    Submission, Ticket, Work,
 };
 pub use device::Device;
 pub use dtype::DType;
