@@ -102,20 +102,22 @@ impl Tile {
             Some(part) => b.add(k, part),
             None => k,
         };
-        let read: Vec<Vec<Value>> = bases
+        let read: Vec<Value> = bases
             .iter()
             .map(|base| {
                 let at = a.map.index(b, *base, a.outer + 1, &[own]);
                 let at = offset(b, at, 0);
                 let x = b.load_vec(Place::Buffer(a.buf), at, share.deep);
-                let x = b.cast(self.work, x);
-                (0..share.deep).map(|n| b.extract(x, n)).collect()
+                b.cast(self.work, x)
             })
             .collect();
-        for n in 0..share.terms() {
-            let of_k = share.term(b, self.work, &read, n);
-            let k = offset(b, Some(k), u64::from(n));
-            self.term(b, rhs, &of_k, col, k);
+        for part in 0..share.parts() {
+            let rows = share.part_of_rows(b, &read, part);
+            for n in 0..u32::from(share.deep) {
+                let of_k = share.term(b, &rows, n);
+                let k = offset(b, Some(k), u64::from(part * u32::from(share.deep) + n));
+                self.term(b, rhs, &of_k, col, k);
+            }
         }
     }
 

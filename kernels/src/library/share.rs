@@ -1,10 +1,7 @@
 //! Reading rows of a left operand once per subgroup: each lane reads another row, or another part of one, as one aligned vector,
 //! and every lane gets the elements of all rows by broadcasts.
 
-use anychip_hal::{
-    DType,
-    ir::{BinaryOp, Builder, Op, SubgroupOp, Type, Value},
-};
+use anychip_hal::ir::{BinaryOp, Builder, Op, SubgroupOp, Value};
 
 /// How the lanes of a subgroup share the elements of `rows` rows. One of the two divides the other.
 #[derive(Debug, Clone, Copy)]
@@ -64,19 +61,26 @@ impl Share {
         })
     }
 
-    /// Term `n` of a round, of every row, for every lane. `read`: the elements of each of this lane's reads.
-    pub fn term(&self, b: &mut Builder, work: DType, read: &[Vec<Value>], n: u32) -> Vec<Value> {
-        let deep = u32::from(self.deep);
+    /// Part `part` of a round, of every row, for every lane: as many neighbours as are read at once. `read`: this lane's reads.
+    pub fn part_of_rows(&self, b: &mut Builder, read: &[Value], part: u32) -> Vec<Value> {
         (0..self.rows)
             .map(|r| {
                 let (from, lane) = match self.parts() {
                     1 => ((r / self.lanes) as usize, r % self.lanes),
-                    _ => (0, n / deep * self.rows + r),
+                    _ => (0, part * self.rows + r),
                 };
-                let value = read[from][(n % deep) as usize];
-                let lane = Some(b.u32(lane));
-                b.define(Type::scalar(work), Op::Subgroup { op: SubgroupOp::Broadcast, value, lane })
+                let value = read[from];
+                let (ty, lane) = (b.ty(value), Some(b.u32(lane)));
+                b.define(ty, Op::Subgroup { op: SubgroupOp::Broadcast, value, lane })
             })
             .collect()
+    }
+
+    /// Of neighbours that were read at once, the `n`-th of every row.
+    pub fn term(&self, b: &mut Builder, rows: &[Value], n: u32) -> Vec<Value> {
+        match self.deep {
+            1 => rows.to_vec(),
+            _ => rows.iter().map(|&x| b.extract(x, n as u8)).collect(),
+        }
     }
 }

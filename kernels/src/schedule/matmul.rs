@@ -60,19 +60,17 @@ pub fn candidates(info: &DeviceInfo, dtype: DType) -> Vec<Schedule> {
             });
         }
         if info.vector == 1 && info.vector_bytes >= 16 {
-            let spread = spread(info, 8);
-            for vectors in [4, 2] {
-                list.push(Schedule {
-                    rows: 8,
-                    vectors,
-                    width: 4,
-                    lanes: lanes(16),
-                    unroll: 1,
-                    deep: 4,
-                    spread,
-                    packed: false,
-                });
+            let tile = |rows: u32, vectors: u32, of: u32, packed: bool| {
+                let spread = spread(info, rows);
+                let lanes = lanes(of.max(u32::from(spread)));
+                Schedule { rows, vectors, width: 4, lanes, unroll: 1, deep: 4, spread, packed }
+            };
+            // Loads of a lane cost so much there that sums beyond the registers are cheaper.
+            if info.class == DeviceClass::Software {
+                list.push(tile(16, 2, 8, true));
             }
+            list.push(tile(8, 4, 16, false));
+            list.push(tile(8, 2, 16, false));
         }
         list.push(Schedule {
             rows: 8,
@@ -141,6 +139,8 @@ const LOAD: f64 = 4.0;
 const PLAYED_LOAD: f64 = 100.0;
 /// Multiply-adds that take as long as one broadcast of a lane's number.
 const BROADCAST: f64 = 1.0;
+/// The same where threads play the lanes.
+const PLAYED_BROADCAST: f64 = 10.0;
 
 /// The share of the peak that a tile reaches where each lane of a workgroup is a lane of a vector: what counts is how many loads
 /// go with its multiply-adds, whether they read an element or an aligned vector.
@@ -153,10 +153,13 @@ fn of_lanes(s: &Schedule, p: &Problem, info: &DeviceInfo) -> f64 {
     } else {
         rows + vectors * width
     };
-    let load = if info.class == DeviceClass::Software { PLAYED_LOAD } else { LOAD };
+    let (load, broadcast) = match info.class {
+        DeviceClass::Software => (PLAYED_LOAD, PLAYED_BROADCAST),
+        _ => (LOAD, BROADCAST),
+    };
     let broadcasts = if aligned && s.spread > 1 { rows } else { 0.0 };
     let products = rows * vectors * width;
-    products / (products + load * loads + BROADCAST * broadcasts)
+    products / (products + load * loads + broadcast * broadcasts)
 }
 
 /// Seconds that a tile should take: its arithmetic, with the waste at the edges, at the share of the peak that its loop can
@@ -182,6 +185,7 @@ pub fn estimate(s: &Schedule, p: &Problem, info: &DeviceInfo, roofline: &Rooflin
             let spill = rows * vectors * (width * size / REGISTER).max(1.0) / REGISTERS;
             (loop_share * vector_share, spill.max(1.0))
         }
+        false if info.class == DeviceClass::Software => (of_lanes(s, p, info), 1.0),
         false => (of_lanes(s, p, info), (rows * vectors * width / HELD).max(1.0)),
     };
     let busy = (groups / f64::from(info.units.max(1))).min(1.0);

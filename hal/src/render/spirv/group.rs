@@ -25,6 +25,18 @@ impl Renderer<'_> {
         let lane = lane.map(|l| self.one(l)).transpose()?;
         let wide = self.wide(s)?;
         let mut parts = vec![];
+        // Two numbers go as one of 64 bits where there are such: llvmpipe looks for an active lane for each that it broadcasts.
+        let two = fixed && s.d.size() == 4 && s.lanes.is_multiple_of(2) && self.t.i64 && self.t.subgroup_extended;
+        if two && matches!(op, SubgroupOp::Broadcast | SubgroupOp::Shuffle) {
+            let pairs = Shape { d: DType::U64, lanes: s.lanes / 2, ..s };
+            let (own, paired) = (self.word(s)?, self.word(pairs)?);
+            for x in self.v(value) {
+                let x = self.asm.of(S::Bitcast, paired, &[x])?;
+                let y = self.subgroup_part(op, pairs, x, lane, fixed)?;
+                parts.push(self.asm.of(S::Bitcast, own, &[y])?);
+            }
+            return Ok(parts);
+        }
         for x in self.v(value) {
             let x = self.convert(s, wide, x, false)?;
             let y = self.subgroup_part(op, wide, x, lane, fixed)?;

@@ -220,12 +220,22 @@ pub fn attention(a: &Attention, s: Schedule) -> Result<Made> {
     let at_once = b.idx(u64::from(by_width.terms()));
     let c = b.begin_for(zero, width_v, at_once, Unroll::Auto);
     let own = query_part.map_or(c, |part| b.add(c, part));
-    let read: Vec<_> = query_rows.iter().map(|&row| q.elements(b, row, own, u32::from(by_width.deep))).collect();
+    let read: Vec<_> = query_rows
+        .iter()
+        .map(|&row| {
+            let each = q.elements(b, row, own, u32::from(by_width.deep));
+            join(b, &each)
+        })
+        .collect();
     let right: Vec<_> = key_rows.iter().map(|&row| k.elements(b, row, c, by_width.terms())).collect();
-    for n in 0..by_width.terms() {
-        for (x, vars) in by_width.term(b, work, &read, n).into_iter().zip(&acc) {
-            for (var, y) in vars.iter().zip(&right) {
-                multiply_add(b, *var, x, y[n as usize]);
+    for part in 0..by_width.parts() {
+        let rows = by_width.part_of_rows(b, &read, part);
+        for n in 0..u32::from(by_width.deep) {
+            let term = (part * u32::from(by_width.deep) + n) as usize;
+            for (x, vars) in by_width.term(b, &rows, n).into_iter().zip(&acc) {
+                for (var, y) in vars.iter().zip(&right) {
+                    multiply_add(b, *var, x, y[term]);
+                }
             }
         }
     }
@@ -306,25 +316,27 @@ pub fn attention(a: &Attention, s: Schedule) -> Result<Made> {
     let at_once = b.idx(u64::from(by_keys.terms()));
     let n = b.begin_for(zero, count, at_once, Unroll::Auto);
     let own = weight_part.map_or(n, |part| b.add(n, part));
-    let read: Vec<Vec<Value>> = weight_rows
+    let read: Vec<Value> = weight_rows
         .iter()
         .map(|&row| {
             let at = b.add(row, own);
-            let x = b.load_vec(scores, at, by_keys.deep);
-            if by_keys.deep == 1 { vec![x] } else { (0..by_keys.deep).map(|n| b.extract(x, n)).collect() }
+            b.load_vec(scores, at, by_keys.deep)
         })
         .collect();
     let key = b.add(first, n);
-    for n in 0..by_keys.terms() {
-        let by = b.idx(u64::from(n));
-        let key = b.add(key, by);
-        let row = v.row(b, key);
-        let right = v.elements(b, row, read_column, columns.own);
-        let right: Vec<Value> = right.chunks(usize::from(columns.width)).map(|each| join(b, each)).collect();
-        for (x, vars) in by_keys.term(b, work, &read, n).into_iter().zip(&result) {
-            let x = if columns.width == 1 { x } else { b.splat(x, columns.width) };
-            for (&var, &y) in vars.iter().zip(&right) {
-                multiply_add(b, var, x, y);
+    for part in 0..by_keys.parts() {
+        let rows = by_keys.part_of_rows(b, &read, part);
+        for n in 0..u32::from(by_keys.deep) {
+            let by = b.idx(u64::from(part * u32::from(by_keys.deep) + n));
+            let key = b.add(key, by);
+            let row = v.row(b, key);
+            let right = v.elements(b, row, read_column, columns.own);
+            let right: Vec<Value> = right.chunks(usize::from(columns.width)).map(|each| join(b, each)).collect();
+            for (x, vars) in by_keys.term(b, &rows, n).into_iter().zip(&result) {
+                let x = if columns.width == 1 { x } else { b.splat(x, columns.width) };
+                for (&var, &y) in vars.iter().zip(&right) {
+                    multiply_add(b, var, x, y);
+                }
             }
         }
     }
