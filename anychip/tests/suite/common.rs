@@ -1,6 +1,6 @@
 //! Devices, inputs, host arrays with the plainest loops, and comparison.
 
-use anychip::{Device, Tensor};
+use anychip::{Device, Tensor, hal::Driver};
 use std::sync::LazyLock;
 
 static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| {
@@ -10,19 +10,30 @@ static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| {
         let here = listing.devices.iter().any(|d| d.backend == name);
         assert!(here, "ANYCHIP_REQUIRE names {name}, which is not here: {:?}", listing.unavailable);
     }
-    for gone in &listing.unavailable {
-        println!("SKIPPED: anychip on {}: {}", gone.backend, gone.why);
-    }
     // ANYCHIP_TEST_BACKENDS=cpu,vulkan: the tests run on those only.
     let only = std::env::var("ANYCHIP_TEST_BACKENDS").unwrap_or_default();
     let wanted = |b: &str| only.is_empty() || only.split(',').any(|o| o.trim() == b);
+    assert!(!listing.devices.is_empty(), "there is no device at all");
+    for gone in listing.unavailable.iter().filter(|g| wanted(&g.backend)) {
+        println!("SKIPPED: anychip on {}: {}", gone.backend, gone.why);
+    }
     let chosen = listing.devices.iter().filter(|d| wanted(&d.backend));
     chosen.map(|d| Device::open(&d.id).unwrap_or_else(|e| panic!("{}: {e}", d.id))).collect()
 });
 
+/// The built-in drivers whose devices the tests run on.
+pub fn drivers() -> Vec<Box<dyn Driver>> {
+    let all: [Box<dyn Driver>; 4] = [
+        Box::new(anychip_cpu::CpuDriver::new()),
+        Box::new(anychip_opencl::OpenClDriver::new()),
+        Box::new(anychip_vulkan::VulkanDriver::new()),
+        Box::new(anychip_wgpu::WgpuDriver::new()),
+    ];
+    all.into_iter().filter(|driver| DEVICES.iter().any(|d| d.info().backend == driver.name())).collect()
+}
+
 /// Runs a test on every device; tests share the opened devices, as threads of an application would.
 pub fn on_every_device(test: impl Fn(&Device)) {
-    assert!(!DEVICES.is_empty(), "there is no device at all");
     DEVICES.iter().for_each(test);
 }
 
