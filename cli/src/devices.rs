@@ -119,6 +119,9 @@ fn arithmetic(a: &Arithmetic) -> String {
     if a.may_contract {
         parts.push("may contract a·b+c".into());
     }
+    if a.may_reassociate {
+        parts.push("may re-associate".into());
+    }
     parts.push(if a.fma_fused { "fma rounds once" } else { "fma rounds twice" }.into());
     parts.push(format!("division {} ULP, square root {} ULP", a.div_ulp, a.sqrt_ulp));
     parts.push(format!("subnormals {}", serde_name(&a.subnormals)));

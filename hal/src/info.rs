@@ -286,6 +286,9 @@ pub struct Arithmetic {
     pub correctly_rounded: bool,
     /// The compiler may contract a·b+c.
     pub may_contract: bool,
+    /// The compiler may compute sums and products in another order, and x − x, 0 · x and x / 0 as it likes (fast math, WGSL). Kernels
+    /// then hide from it what they depend on, which costs them.
+    pub may_reassociate: bool,
     /// `fma` rounds once.
     pub fma_fused: bool,
     /// ULPs of a division.
@@ -303,6 +306,7 @@ impl Arithmetic {
     pub const IEEE: Arithmetic = Arithmetic {
         correctly_rounded: true,
         may_contract: false,
+        may_reassociate: false,
         fma_fused: true,
         div_ulp: 0.5,
         sqrt_ulp: 0.5,

@@ -133,6 +133,7 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
         Arithmetic {
             correctly_rounded: flag(single, CL_FP_ROUND_TO_NEAREST),
             may_contract: false,
+            may_reassociate: false,
             fma_fused: flag(single, CL_FP_FMA),
             // OpenCL C, relative error as ULPs: x / y ≤ 2.5, sqrt ≤ 3, unless correctly rounded is asked for and there.
             div_ulp: if rounded { 0.5 } else { 2.5 },
@@ -152,6 +153,7 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
             Arithmetic {
                 correctly_rounded: flag(half, CL_FP_ROUND_TO_NEAREST),
                 may_contract: false,
+                may_reassociate: false,
                 fma_fused: flag(half, CL_FP_FMA),
                 // OpenCL C asks 1 ULP of half division and square root.
                 div_ulp: 1.0,

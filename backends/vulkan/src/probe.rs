@@ -127,7 +127,9 @@ pub fn probe(instance: &Instance, device: vk::PhysicalDevice, ordinal: u32) -> R
     let Some((family, queues)) = compute_family(&families) else {
         return refuse("none of its queues runs compute kernels".into());
     };
-    let (switched, enabled) = features::choose(vk, device, &offered, has_float.then_some(&float), &subgroup);
+    let (switched, mut enabled) = features::choose(vk, device, &offered, has_float.then_some(&float), &subgroup);
+    let played = basic.device_type == vk::PhysicalDeviceType::CPU;
+    enabled.target.broadcast_pairs = played && enabled.target.i64 && enabled.target.subgroup_extended;
     let target = &enabled.target;
 
     let text = |t: Result<&std::ffi::CStr, std::ffi::FromBytesUntilNulError>| {
@@ -282,6 +284,7 @@ fn arithmetic(target: &spirv::Target, fma: Option<&features::Fma>) -> BTreeMap<D
     let facts = |nearest, kept, special, fused| Arithmetic {
         correctly_rounded: nearest,
         may_contract: false,
+        may_reassociate: false,
         fma_fused: fused,
         div_ulp: 2.5,
         // "Inherited from 1.0 / inversesqrt": 2 ULP of the inverse root are up to 4 of the root; then the division.

@@ -250,6 +250,8 @@ fn arithmetic(shaders: &Shaders) -> BTreeMap<DType, Arithmetic> {
     let facts = |(nearest, kept, special): (bool, bool, bool), may_contract| Arithmetic {
         correctly_rounded: nearest,
         may_contract,
+        // WGSL lets compilers do both.
+        may_reassociate: may_contract,
         fma_fused: false,
         div_ulp: 2.5,
         // "Inherited from 1.0 / inverseSqrt": 2 ULP of the inverse root are up to 4 of the root; then the division.

@@ -623,7 +623,7 @@ fn fragments_multiply_what_matrices_do() {
 #[test]
 fn what_re_association_would_lose_is_hidden() {
     let mut info = plain();
-    info.arithmetic.insert(DType::F32, Arithmetic { may_contract: true, ..Arithmetic::IEEE });
+    info.arithmetic.insert(DType::F32, Arithmetic { may_reassociate: true, ..Arithmetic::IEEE });
     type Make<'m> = &'m dyn Fn(&mut Builder, Value) -> Value;
     let kernel = |make: Make<'_>| {
         let mut b = Builder::new("loose", [1, 1, 1]);

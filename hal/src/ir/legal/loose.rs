@@ -1,8 +1,9 @@
 //! What a compiler may compute otherwise than it stands there: to one that re-associates, `(a + b) - a` is `b`, and what a formula
 //! meant to learn of the rounding is lost; `(x + 1) - 1` is `x`; `0 · x` and `x / 0` are anything.
 //!
-//! Where a device's facts let products be contracted they let sums be re-associated too, as WGSL does. Such an operand is hidden:
-//! its bits are changed by a number that is 0, as only the launch knows.
+//! Where a device's facts allow that (WGSL does), such an operand is hidden: its bits are changed by a number that is 0, as only the
+//! launch knows. Terms are looked for through a few sums; products with a common factor are not. 16-bit floats are computed as they
+//! come, and f64 is hidden where 64-bit integers are computed with.
 
 use super::emit::{Emit, Pass, rewrite};
 use crate::{Result, info::DeviceInfo, ir::*};
@@ -18,19 +19,25 @@ enum Made {
     Product([Value; 2]),
 }
 
-#[derive(Default)]
-struct Loose(HashMap<Value, Made>);
+struct Loose {
+    made: HashMap<Value, Made>,
+    /// There are 64-bit integers in which an f64 can be hidden.
+    wide: bool,
+}
+
+/// Sums of sums that are looked through.
+const DEPTH: u32 = 4;
 
 impl Loose {
     fn root(&self, v: Value) -> Value {
-        match self.0.get(&v) {
+        match self.made.get(&v) {
             Some(Made::Negated(of)) => self.root(*of),
             _ => v,
         }
     }
 
     fn constant(&self, v: Value) -> Option<u64> {
-        match self.0.get(&self.root(v)) {
+        match self.made.get(&self.root(v)) {
             Some(Made::Constant(bits)) => Some(*bits),
             _ => None,
         }
@@ -57,25 +64,34 @@ impl Loose {
 
     /// Whether adding `other` may be computed with a term of `v` before the rest of it.
     fn sum_meets(&self, v: Value, other: Value) -> bool {
-        match self.0.get(&self.root(v)) {
-            Some(Made::Sum(terms)) => terms.iter().any(|t| self.meet(*t, other)),
+        self.sum_meets_within(v, other, DEPTH)
+    }
+
+    fn sum_meets_within(&self, v: Value, other: Value, depth: u32) -> bool {
+        match self.made.get(&self.root(v)) {
+            Some(Made::Sum(terms)) if depth > 0 => {
+                terms.iter().any(|t| self.meet(*t, other) || self.sum_meets_within(*t, other, depth - 1))
+            }
             _ => false,
         }
     }
 
-    fn product_meets(&self, v: Value, other: Value) -> bool {
-        let both = |t: Value| self.constant(t).is_some() && self.constant(other).is_some();
-        matches!(self.0.get(&self.root(v)), Some(Made::Product(of)) if of.iter().any(|t| both(*t)))
+    /// Whether multiplying or dividing by `other` may be computed with a factor of `v` before the rest of it.
+    fn product_meets(&self, v: Value, other: Value, divides: bool) -> bool {
+        let both = |t: Value| {
+            divides && self.root(t) == self.root(other) || self.constant(t).is_some() && self.constant(other).is_some()
+        };
+        matches!(self.made.get(&self.root(v)), Some(Made::Product(of)) if of.iter().any(|t| both(*t)))
     }
 }
 
 pub(super) fn lower(e: &mut Emit, info: &DeviceInfo) -> Result<()> {
-    if !info.arithmetic.get(&DType::F32).is_some_and(|facts| facts.may_contract) {
+    if !info.arithmetic.get(&DType::F32).is_some_and(|facts| facts.may_reassociate) {
         return Ok(());
     }
-    let mut p = Loose::default();
+    let mut p = Loose { made: HashMap::new(), wide: info.support(DType::U64).arithmetic };
     visit(&e.k.body, &mut |i| {
-        let Some(out) = i.out.filter(|v| code_type(e, *v).is_some()) else { return };
+        let Some(out) = i.out.filter(|v| p.code_type(e, *v).is_some()) else { return };
         let made = match &i.op {
             Op::Const(bits) => Made::Constant(*bits),
             Op::Splat(a) => match p.constant(*a) {
@@ -85,55 +101,69 @@ pub(super) fn lower(e: &mut Emit, info: &DeviceInfo) -> Result<()> {
             Op::Unary(UnaryOp::Neg, a) => Made::Negated(*a),
             Op::Binary(BinaryOp::Add | BinaryOp::Sub, a, b) => Made::Sum([*a, *b]),
             Op::MulAdd(_, _, c) => Made::Sum([*c, *c]),
-            Op::Binary(BinaryOp::Mul, a, b) => Made::Product([*a, *b]),
+            Op::Binary(BinaryOp::Mul | BinaryOp::Div, a, b) => Made::Product([*a, *b]),
             _ => return,
         };
-        p.0.insert(out, made);
+        p.made.insert(out, made);
     });
     rewrite(e, &mut p)
 }
 
-/// The integer in which a float's bits are hidden; `None`: nothing of this type is.
-fn code_type(e: &Emit, v: Value) -> Option<DType> {
-    match e.ty(v) {
-        Type::Num { elem: Elem::D(DType::F32), .. } => Some(DType::U32),
-        Type::Num { elem: Elem::D(DType::F64), .. } => Some(DType::U64),
-        _ => None,
+impl Loose {
+    /// The integer in which a float's bits are hidden; `None`: nothing of this type is.
+    fn code_type(&self, e: &Emit, v: Value) -> Option<DType> {
+        match e.ty(v) {
+            Type::Num { elem: Elem::D(DType::F32), .. } => Some(DType::U32),
+            Type::Num { elem: Elem::D(DType::F64), .. } if self.wide => Some(DType::U64),
+            _ => None,
+        }
     }
-}
 
-fn hide(e: &mut Emit, v: Value) -> Value {
-    let (Some(word), Some(float)) = (code_type(e, v), e.elem(v).dtype()) else { return v };
-    let groups = e.op(Type::IDX, Op::Builtin(Builtin::NumGroups(0)));
-    let none = e.cmp_c(CmpOp::Eq, groups, 0);
-    let mut zero = e.cast(word, none);
-    let lanes = e.ty(v).lanes();
-    if lanes > 1 {
-        zero = e.op(Type::vector(word, lanes), Op::Splat(zero));
+    fn hide(&self, e: &mut Emit, v: Value) -> Value {
+        let (Some(word), Some(float)) = (self.code_type(e, v), e.elem(v).dtype()) else { return v };
+        let groups = e.op(Type::IDX, Op::Builtin(Builtin::NumGroups(0)));
+        let none = e.cmp_c(CmpOp::Eq, groups, 0);
+        let mut zero = e.cast(word, none);
+        let lanes = e.ty(v).lanes();
+        if lanes > 1 {
+            zero = e.op(Type::vector(word, lanes), Op::Splat(zero));
+        }
+        let bits = e.bitcast(word, v);
+        let bits = e.bin(BinaryOp::Xor, bits, zero);
+        e.bitcast(float, bits)
     }
-    let bits = e.bitcast(word, v);
-    let bits = e.bin(BinaryOp::Xor, bits, zero);
-    e.bitcast(float, bits)
 }
 
 impl Pass for Loose {
     fn inst(&mut self, e: &mut Emit, mut inst: Inst) -> Result<()> {
         use BinaryOp::*;
-        if let (Op::Binary(op @ (Add | Sub | Mul | Div), a, b), Some(out)) = (&mut inst.op, inst.out)
-            && code_type(e, out).is_some()
-        {
-            let (x, y) = (*a, *b);
-            let hidden = match op {
-                Add | Sub => [self.sum_meets(x, y) || self.opposite(*op, x, y), self.sum_meets(y, x)],
-                Mul => [self.product_meets(x, y) || self.zero(e, x), self.product_meets(y, x) || self.zero(e, y)],
-                _ => [self.zero(e, x), self.zero(e, y)],
-            };
-            if hidden[0] {
-                *a = hide(e, x);
+        match (&mut inst.op, inst.out.filter(|v| self.code_type(e, *v).is_some())) {
+            (Op::Binary(op @ (Add | Sub | Mul | Div), a, b), Some(_)) => {
+                let (x, y) = (*a, *b);
+                let hidden = match op {
+                    Add | Sub => [self.sum_meets(x, y) || self.opposite(*op, x, y), self.sum_meets(y, x)],
+                    Mul => {
+                        let meets = [self.product_meets(x, y, false), self.product_meets(y, x, false)];
+                        [meets[0] || self.zero(e, x), meets[1] || self.zero(e, y)]
+                    }
+                    _ => [self.product_meets(x, y, true) || self.zero(e, x), self.zero(e, y)],
+                };
+                if hidden[0] {
+                    *a = self.hide(e, x);
+                }
+                if hidden[1] {
+                    *b = self.hide(e, y);
+                }
             }
-            if hidden[1] {
-                *b = hide(e, y);
+            // In WGSL a product and a sum.
+            (Op::MulAdd(a, b, _), Some(_)) => {
+                for v in [a, b] {
+                    if self.zero(e, *v) {
+                        *v = self.hide(e, *v);
+                    }
+                }
             }
+            _ => {}
         }
         e.keep(inst, self)
     }

@@ -6,8 +6,8 @@
 //! not promise follow what is made of them: the error function needs the exponential. Integers and storage that the
 //! device lacks are rewritten behind the guards, which count elements of the original type.
 //!
-//! Last, what is constant is folded, equal operations are computed once, loops lose what does not change, and dead code
-//! goes: interpreters and weak compilers gain from it.
+//! Then what is constant is folded and equal operations are computed once; what a compiler that re-associates would lose is hidden
+//! from it; loops lose what does not change, and dead code goes: interpreters and weak compilers gain from it.
 //!
 //! Afterwards: `idx_bits` is 32 or 64; no `BufLen`, `GlobalId`, `LocalSize`, `Unpack`, `AssumeMultiple`; buffer indices are
 //! `idx` with the hidden offset added; the steps of for-loops are at least 1; the condition of `select` has as many lanes

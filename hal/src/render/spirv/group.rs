@@ -25,8 +25,7 @@ impl Renderer<'_> {
         let lane = lane.map(|l| self.one(l)).transpose()?;
         let wide = self.wide(s)?;
         let mut parts = vec![];
-        // Two numbers go as one of 64 bits where there are such: llvmpipe looks for an active lane for each that it broadcasts.
-        let two = fixed && s.d.size() == 4 && s.lanes.is_multiple_of(2) && self.t.i64 && self.t.subgroup_extended;
+        let two = fixed && s.d.size() == 4 && s.lanes.is_multiple_of(2) && self.t.broadcast_pairs;
         if two && matches!(op, SubgroupOp::Broadcast | SubgroupOp::Shuffle) {
             let pairs = Shape { d: DType::U64, lanes: s.lanes / 2, ..s };
             let (own, paired) = (self.word(s)?, self.word(pairs)?);
