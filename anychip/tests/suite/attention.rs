@@ -109,6 +109,49 @@ fn attention_of_other_ranks_and_of_views() {
     });
 }
 
+/// From 16 rows on one kernel does it all: edges of its tiles, and operands that do not lie side by side.
+#[test]
+fn edges_of_the_tiles_of_attention() {
+    let none = f64::NEG_INFINITY;
+    // Rows, keys, widths, causal, what adds to the scores: nothing, per key, per row, per both.
+    let cases = [
+        (16, 17, 31, 31, false, 0),
+        (17, 37, 1, 1, true, 1),
+        (33, 130, 64, 5, false, 2),
+        (20, 64, 6, 33, true, 3),
+        (40, 7, 8, 64, false, 3),
+        (18, 66, 64, 40, false, 1),
+    ];
+    on_every_device(|d| {
+        for (_, (s, t, width, out, causal, added)) in cases.into_iter().enumerate().filter(|(n, _)| takes(d, *n, 1)) {
+            let a = Attention::random(&[1, 2], s, t, width, out);
+            let shape = [1, 1, if added & 2 > 0 { s } else { 1 }, if added & 1 > 0 { t } else { 1 }];
+            let mask = Host::random(&shape, 9, -2., 2.);
+            let scale = 1.0 / (width as f64).sqrt();
+            let want = a.by_hand(scale, |i, j| match causal && j > i[2] {
+                true => none,
+                false if added == 0 => 0.0,
+                false => mask.at(&[0, 0, i[2].min(shape[2] - 1), j.min(shape[3] - 1)]),
+            });
+            let mask = (added > 0).then(|| mask.on(d));
+            let what = |m: &str| format!("attention s {s} t {t} d {width} e {out}, causal {causal}, {m}, on {d}");
+            close(&what("dense"), &a.run(d, mask.as_ref(), None, causal), &want, attention_bound(width, t));
+            // Columns of keys and values lie apart, rows of queries too.
+            let apart = |x: &Host| x.on(d).transpose(2, 3).unwrap().contiguous().unwrap().transpose(2, 3).unwrap();
+            let got = apart(&a.q).attention(&apart(&a.k), &apart(&a.v), mask.as_ref(), None, causal).unwrap();
+            close(&what("apart"), &got, &want, attention_bound(width, t));
+            if added == 0 || added == 3 {
+                let half = |x: &Host| x.on(d).to_dtype(DType::F16).unwrap();
+                let mask = mask.as_ref().map(|m| m.to_dtype(DType::F16).unwrap());
+                let got = half(&a.q).attention(&half(&a.k), &half(&a.v), mask.as_ref(), None, causal).unwrap();
+                // Of 2⁻¹¹: operands shift a score by 2 √width and the mask's rounding by 2, weights by twice that; then values and result.
+                let bound = (4.0 * (width as f64).sqrt() + 8.0) * 2f64.powi(-11);
+                close(&what("f16"), &got.to_dtype(DType::F32).unwrap(), &want, move |_, _| bound);
+            }
+        }
+    });
+}
+
 #[test]
 fn attention_of_grouped_heads() {
     let none = f64::NEG_INFINITY;

@@ -17,6 +17,7 @@ mod fragments;
 mod functions;
 mod index;
 mod kernels;
+mod limits;
 mod memory;
 mod neural;
 mod norms;

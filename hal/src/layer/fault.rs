@@ -5,11 +5,12 @@ use crate::{
     Command, Completion, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawList, Result, Submission, Ticket,
 };
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A call that can be made to fail.
@@ -43,12 +44,17 @@ pub struct Fault {
     inner: Arc<dyn RawDevice>,
     plan: Mutex<Vec<Planned>>,
     calls: [AtomicU64; 7],
+    /// The last work of each queue.
+    last: Mutex<HashMap<u32, Ticket>>,
 }
+
+/// How long a device that is to be lost may go on with its work.
+const END: Duration = Duration::from_secs(60);
 
 impl Fault {
     /// Wraps a device; nothing fails yet.
     pub fn new(inner: Arc<dyn RawDevice>) -> Fault {
-        Fault { inner, plan: Mutex::default(), calls: Default::default() }
+        Fault { inner, plan: Mutex::default(), calls: Default::default(), last: Mutex::default() }
     }
 
     /// Adds a failure.
@@ -69,10 +75,24 @@ impl Fault {
                 p.after -= 1;
             } else if p.times > 0 {
                 p.times = if p.times == u64::MAX { u64::MAX } else { p.times - 1 };
-                return Err(p.error.clone());
+                let error = p.error.clone();
+                drop(plan);
+                if error.is_lost() {
+                    self.end();
+                }
+                return Err(error);
             }
         }
         Ok(())
+    }
+
+    /// A device that is lost does nothing any more, so that callers may free what its work uses: the real one ends it first.
+    fn end(&self) {
+        let last: Vec<Ticket> = lock(&self.last).drain().map(|(_, ticket)| ticket).collect();
+        let begin = Instant::now();
+        for ticket in last {
+            while matches!(self.inner.wait(ticket, END), Ok(None)) && begin.elapsed() < END {}
+        }
     }
 }
 
@@ -101,7 +121,9 @@ impl RawDevice for Fault {
     }
     fn submit(&self, work: &Submission<'_>) -> Result<Ticket> {
         self.meet(Call::Submit)?;
-        self.inner.submit(work)
+        let ticket = self.inner.submit(work)?;
+        lock(&self.last).insert(work.queue, ticket);
+        Ok(ticket)
     }
     fn wait(&self, ticket: Ticket, timeout: Duration) -> Result<Option<Completion>> {
         self.meet(Call::Wait)?;
