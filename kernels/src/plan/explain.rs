@@ -20,6 +20,7 @@ impl Plan {
             outputs: 0,
             workspace: self.launches.iter().map(|l| l.program.workspace()).sum(),
             settled: 0,
+            kept: 0,
         };
         for (n, leaf) in s.leaves.iter().enumerate() {
             let bytes = (leaf.elements() * leaf.dtype().size()) as u64;

@@ -2,7 +2,7 @@
 //!
 //! A slot is a buffer of its own and not a part of a larger one: some APIs follow writes per buffer, so that a launch must not
 //! read one part of a buffer and write another. A run takes every slot it uses once and keeps it to its end, so that the bytes of
-//! the slots are what values in between take at most.
+//! the slots are what values in between take at most; a program that recorded its launches keeps them between its runs, too.
 
 use super::{Launch, Temp, ValueRef};
 use serde::Serialize;
@@ -45,6 +45,8 @@ pub struct MemoryPlan {
     pub workspace: u64,
     /// Values that follow from the weights alone: computed once, kept as long as the program.
     pub settled: u64,
+    /// Of the peak, what a program keeps between its runs, since launches that it recorded name it.
+    pub kept: u64,
 }
 
 /// From the first launch that uses a value to the last.

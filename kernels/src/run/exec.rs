@@ -22,9 +22,10 @@ pub struct Run<'a> {
     at: Vec<Option<Buffer>>,
     queued: Vec<Step>,
     queued_for: usize,
-    last: Vec<Option<Arc<Pending>>>,
-    /// Every submission, where times are asked for.
-    timed: Option<Vec<Arc<Pending>>>,
+    /// Every submission: one that failed fails what comes of the run, although later ones may not notice.
+    submitted: Vec<Arc<Pending>>,
+    /// Times are asked for.
+    profile: bool,
     /// Work that leaves still wait for.
     before: Vec<Arc<Pending>>,
     /// Values do not share memory: they outlive the run.
@@ -43,8 +44,8 @@ impl<'a> Run<'a> {
             at: vec![None; (leaves.len() + plan.temps.len()) * chain.len()],
             queued: Vec::with_capacity(plan.launches.len()),
             queued_for: 0,
-            last: vec![None; chain.len()],
-            timed: profile.then(Vec::new),
+            submitted: vec![],
+            profile,
             before: vec![],
             keep: false,
         }
@@ -64,15 +65,12 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let device = &self.chain[self.queued_for];
-        let pending = match self.timed.is_some() {
-            false => Arc::new(device.submit(&self.queued)?),
-            true => Arc::new(device.submit_profiled(&self.queued)?),
+        let pending = match self.profile {
+            false => device.submit(&self.queued)?,
+            true => device.submit_profiled(&self.queued)?,
         };
         self.queued.clear();
-        if let Some(timed) = &mut self.timed {
-            timed.push(pending.clone());
-        }
-        self.last[self.queued_for] = Some(pending);
+        self.submitted.push(Arc::new(pending));
         Ok(())
     }
 
@@ -148,7 +146,7 @@ impl<'a> Run<'a> {
     /// Queues what was recorded, behind what is queued.
     fn replay(&mut self, list: &Recorded) -> Result<()> {
         self.flush()?;
-        self.last[0] = Some(Arc::new(self.chain[0].run(list)?));
+        self.submitted.push(Arc::new(self.chain[0].run(list)?));
         Ok(())
     }
 
@@ -225,7 +223,7 @@ impl Settled {
             }
         }
         let mut work = run.before;
-        work.extend(run.last.into_iter().flatten());
+        work.extend(run.submitted);
         Ok(Settled { values, work })
     }
 }
@@ -239,8 +237,7 @@ pub struct Prepared<'a> {
     pub lists: Option<&'a Lists>,
 }
 
-/// Runs a plan on leaves; the outputs, and what is under way: the last submission to each device, or all of them, with times
-/// asked for.
+/// Runs a plan on leaves; the outputs, and every submission that is under way.
 pub fn execute(
     plan: &Plan,
     memory: &Layout,
@@ -277,7 +274,7 @@ pub fn execute(
         outputs.push((device, run.buffer(v, device)?));
     }
     let mut work = run.before;
-    work.extend(run.last.iter().flatten().cloned());
+    work.extend(run.submitted.iter().cloned());
     let open = |s: &Settled| s.work.iter().filter(|w| !matches!(w.poll(), Some(Ok(())))).cloned().collect::<Vec<_>>();
     work.extend(settled.into_iter().flat_map(|(s, _)| open(s)));
     let work: Arc<[Arc<Pending>]> = work.into();
@@ -285,6 +282,5 @@ pub fn execute(
         .into_iter()
         .map(|(device, buffer)| Placed { device: chain[device].clone(), buffer, work: work.clone() })
         .collect();
-    let under_way = run.timed.unwrap_or_else(|| run.last.into_iter().flatten().collect());
-    Ok((outputs, under_way))
+    Ok((outputs, run.submitted))
 }

@@ -9,12 +9,52 @@ use anychip_hal::{
     Result,
     device::{Buffer, Device, Pending, Recorded},
 };
-use std::{ops::Range, sync::Arc};
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+};
 
 /// Fewer launches are queued as fast as a list of them.
 const LEAST: usize = 8;
-/// The part of a device's memory that a program may keep between its runs.
+/// The part of a device's memory that all programs together may keep between their runs.
 const KEPT: u64 = 16;
+
+/// What programs keep, by the number of the opened device.
+static BYTES: LazyLock<Mutex<HashMap<u64, u64>>> = LazyLock::new(Default::default);
+
+fn bytes() -> MutexGuard<'static, HashMap<u64, u64>> {
+    BYTES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Memory that a program keeps, counted until it lets go.
+struct Kept {
+    device: u64,
+    bytes: u64,
+}
+
+impl Kept {
+    /// `None`: too much for the device.
+    fn new(device: &Device, more: u64) -> Option<Kept> {
+        let mut all = bytes();
+        let kept = all.entry(device.number()).or_default();
+        let sum = kept.checked_add(more).filter(|&sum| sum <= device.info().memory.total / KEPT)?;
+        *kept = sum;
+        Some(Kept { device: device.number(), bytes: more })
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut all = bytes();
+        if let Some(kept) = all.get_mut(&self.device) {
+            *kept -= self.bytes;
+            if *kept == 0 {
+                all.remove(&self.device);
+            }
+        }
+    }
+}
 
 /// The recorded stretches of a program on its device, and the memory that they name.
 pub struct Lists {
@@ -24,6 +64,7 @@ pub struct Lists {
     slots: Vec<Option<Buffer>>,
     /// What the weights still wait for.
     work: Vec<Arc<Pending>>,
+    kept: Kept,
 }
 
 impl Lists {
@@ -38,9 +79,7 @@ impl Lists {
         settled: Option<(&Settled, &[bool])>,
     ) -> Result<Option<Lists>> {
         let [device] = chain else { return Ok(None) };
-        if memory.bytes() > device.info().memory.total / KEPT {
-            return Ok(None);
-        }
+        let Some(kept) = Kept::new(device, memory.bytes()) else { return Ok(None) };
         let fixed = |n: usize| settled.is_some_and(|(_, launches)| launches[n]);
         let moves = |v: &ValueRef| match *v {
             ValueRef::Leaf(n) => n < inputs,
@@ -66,7 +105,7 @@ impl Lists {
             next += 1;
         }
         let (slots, work) = run.kept();
-        Ok((!stretches.is_empty()).then_some(Lists { stretches, slots, work }))
+        Ok((!stretches.is_empty()).then_some(Lists { stretches, slots, work, kept }))
     }
 
     /// The stretch that begins with a launch.
@@ -80,7 +119,17 @@ impl Lists {
         &self.slots
     }
 
-    /// What the weights still wait for, or have failed with.
+    /// Bytes that stay between runs.
+    pub fn bytes(&self) -> u64 {
+        self.kept.bytes
+    }
+
+    /// A weight did not come to be: its buffer is of no use, and the lists name it.
+    pub fn failed(&self) -> bool {
+        self.work.iter().any(|w| matches!(w.poll(), Some(Err(_))))
+    }
+
+    /// What the weights still wait for.
     pub fn open(&self) -> impl Iterator<Item = Arc<Pending>> {
         self.work.iter().filter(|w| !matches!(w.poll(), Some(Ok(())))).cloned()
     }

@@ -81,13 +81,19 @@ impl Ready {
     /// What is recorded, if anything, which the second run does. The lock is held while a run is queued: lists have memory of their own.
     fn replay(&self, leaves: &[Node], inputs: usize, settled: Option<&Settled>) -> Option<MutexGuard<'_, Replay>> {
         let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(&*replay, Replay::Lists(lists) if lists.failed()) {
+            *replay = Replay::Runs(1);
+        }
         if let Replay::Runs(runs) = &mut *replay {
             *runs += 1;
             if *runs > 1 {
                 let settled = settled.map(|s| (s, self.fixed.as_slice()));
-                // Without lists a run says for itself what it fails with.
-                let lists = Lists::record(&self.plan, &self.memory, &self.chain, leaves, inputs, settled);
-                *replay = lists.ok().flatten().map_or(Replay::Never, Replay::Lists);
+                *replay = match Lists::record(&self.plan, &self.memory, &self.chain, leaves, inputs, settled) {
+                    Ok(Some(lists)) => Replay::Lists(lists),
+                    Ok(None) => Replay::Never,
+                    // The run says for itself what it fails with; a later one may have the memory.
+                    Err(_) => Replay::Runs(0),
+                };
             }
         }
         matches!(*replay, Replay::Lists(_)).then_some(replay)
@@ -100,7 +106,11 @@ impl Ready {
             written && read_by_the_rest(&self.plan, &self.fixed, v)
         });
         let settled = settled.map(|t| self.plan.temps[t].bytes).sum();
-        MemoryPlan { settled, ..self.plan.report(snapshot, &self.memory, Some(inputs)) }
+        let kept = match &*self.replay.lock().unwrap_or_else(PoisonError::into_inner) {
+            Replay::Lists(lists) => lists.bytes(),
+            _ => 0,
+        };
+        MemoryPlan { settled, kept, ..self.plan.report(snapshot, &self.memory, Some(inputs)) }
     }
 }
 
@@ -176,13 +186,22 @@ impl Program {
         realize(inputs, &ready.chain)?;
         let leaves: Vec<Node> = inputs.iter().chain(&self.snapshot.leaves[self.inputs..]).cloned().collect();
         let settled = ready.settled(&leaves)?;
-        let replay = match !profile && ready.chain.len() == 1 {
+        let mut replay = match !profile && ready.chain.len() == 1 {
             true => ready.replay(&leaves, self.inputs, settled.as_deref()),
             false => None,
         };
         let lists = replay.as_deref().and_then(|r| if let Replay::Lists(lists) = r { Some(lists) } else { None });
-        let prepared = Prepared { settled: settled.as_deref().map(|s| (s, ready.fixed.as_slice())), lists };
-        let (outputs, under_way) = execute(&ready.plan, &ready.memory, &ready.chain, &leaves, profile, prepared)?;
+        let settled = settled.as_deref().map(|s| (s, ready.fixed.as_slice()));
+        let Ready { plan, memory, chain, .. } = ready;
+        let listed = lists.is_some();
+        let (outputs, under_way) = match execute(plan, memory, chain, &leaves, profile, Prepared { settled, lists }) {
+            // What the lists keep may be what is missing.
+            Err(Error::OutOfMemory { .. }) if listed => {
+                replay.as_deref_mut().into_iter().for_each(|r| *r = Replay::Never);
+                execute(plan, memory, chain, &leaves, profile, Prepared { settled, lists: None })?
+            }
+            done => done?,
+        };
         drop(replay);
         if ready.chain.len() > 1 {
             under_way.iter().try_for_each(|w| w.wait())?;

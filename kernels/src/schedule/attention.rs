@@ -45,7 +45,8 @@ impl Problem {
     }
 }
 
-/// Lanes that run one after another take a tile of rows; others a row each, with what registers hold.
+/// Lanes that run one after another take a tile of rows, subgroups of one size share one; others take a row each, with what registers
+/// hold.
 pub fn pick(info: &DeviceInfo, p: &Problem) -> Schedule {
     let Lanes { max, vector, .. } = Lanes::of(info);
     // Vectors are of f32.
@@ -81,7 +82,7 @@ fn shared(info: &DeviceInfo, p: &Problem) -> Option<Schedule> {
     let rows = [16, 8, 4].into_iter().find(|r| r * own <= SHARED)?;
     let s = Schedule { rows, keys, width: 4, lanes, spread: lanes };
     let fits = s.rows * s.keys * 4 <= info.limits.max_shared && lanes <= info.limits.max_workgroup;
-    (fits && shares(&s, p.width, p.keys).is_some()).then_some(s)
+    (fits && shares(&s, p.width, p.keys)).then_some(s)
 }
 
 #[cfg(test)]

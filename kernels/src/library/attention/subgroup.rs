@@ -40,10 +40,9 @@ impl Columns {
 /// Neighbours along a row that are read as one.
 const DEEP: u8 = 4;
 
-/// How the sums over the width and over the keys are shared; `None`: a round does not divide them.
-pub fn shares(s: &Schedule, width: usize, keys: usize) -> Option<[usize; 2]> {
-    let of = |terms| Share::of(s.spread, s.rows, DEEP, terms).map(|s| s.terms() as usize);
-    Some([of(width)?, of(keys)?])
+/// Whether rounds of shared reads divide the sums over the width and over the keys.
+pub fn shares(s: &Schedule, width: usize, keys: usize) -> bool {
+    [width, keys].into_iter().all(|terms| Share::of(s.spread, s.rows, DEEP, terms).is_some())
 }
 
 /// An operand: where it lies, and its strides over `[batch, heads or groups, rows, width]`.
