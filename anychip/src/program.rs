@@ -57,7 +57,7 @@ impl Program {
 
     /// Runs it on new inputs; returns at once with tensors whose values are under way.
     ///
-    /// On one device that keeps recorded lists (Vulkan, wgpu, the CPU) the second run records the launches that bind neither inputs nor
+    /// On one device that keeps recorded lists (Vulkan, wgpu, the CPU) the third run records the launches that bind neither inputs nor
     /// results. From then on the program keeps the memory of its values in between ([`MemoryPlan::kept`]) until it is dropped, or until
     /// that memory is missing.
     ///

@@ -221,7 +221,7 @@ fn programs_replay() {
     });
 }
 
-/// Where devices keep lists, the second run records what lies between inputs and results; one result here comes from the middle.
+/// Where devices keep lists, the third run records what lies between inputs and results; one result here comes from the middle.
 #[test]
 fn long_programs_replay_from_several_threads() {
     on_every_device(|d| {

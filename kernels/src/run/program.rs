@@ -25,7 +25,7 @@ use std::{
 
 /// A captured computation: planned once, run many times on new inputs. May be run from several threads at once.
 ///
-/// Where the one device keeps recorded lists, the second run records what binds neither inputs nor results; from then on the program
+/// Where the one device keeps recorded lists, the third run records what binds neither inputs nor results; from then on the program
 /// keeps the memory of its values in between until it is dropped, and their lists are queued whole.
 pub struct Program {
     snapshot: Snapshot,
@@ -78,15 +78,15 @@ impl Ready {
         Ok(Some(s))
     }
 
-    /// What is recorded, if anything, which the second run does. The lock is held while a run is queued: lists have memory of their own.
+    /// What is recorded, if anything, which the third run does. The lock is held while a run is queued: lists have memory of their own.
     fn replay(&self, leaves: &[Node], inputs: usize, settled: Option<&Settled>) -> Option<MutexGuard<'_, Replay>> {
         let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(&*replay, Replay::Lists(lists) if lists.failed()) {
-            *replay = Replay::Runs(1);
+            *replay = Replay::Runs(2);
         }
         if let Replay::Runs(runs) = &mut *replay {
             *runs += 1;
-            if *runs > 1 {
+            if *runs > 2 {
                 let settled = settled.map(|s| (s, self.fixed.as_slice()));
                 *replay = match Lists::record(&self.plan, &self.memory, &self.chain, leaves, inputs, settled) {
                     Ok(Some(lists)) => Replay::Lists(lists),
