@@ -1,6 +1,7 @@
 //! An opened device: its context, its queues, and the tables behind its handles.
 
 use crate::{
+    beside::Beside,
     cl::{self, Named},
     memory::Buffer,
     probe,
@@ -14,7 +15,7 @@ use anychip_hal::{
 };
 use opencl3::{command_queue as clq, context::Context, types::cl_device_id};
 use std::{
-    sync::{Arc, OnceLock, PoisonError, RwLock, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -35,10 +36,9 @@ pub struct Device {
     pub lost: OnceLock<Error>,
     pub programs: Table<Program>,
     pub buffers: Table<Buffer>,
-    pub queues: Vec<Queue>,
-    /// Read by whoever submits, written by whoever asks for a late binary: PoCL specialises the kernel for it in the same
-    /// tables that running launches count themselves in, and aborts the process when both are at it.
-    launching: RwLock<()>,
+    pub queues: Arc<Vec<Queue>>,
+    /// All opened devices of the platform, this one among them.
+    beside: Arc<Beside>,
     /// For the host's reads and writes, so that they wait for nothing else.
     transfers: cl::Queue,
     pub context: Context,
@@ -59,6 +59,7 @@ impl Device {
         };
         let profiling = if info.clock.is_some() { clq::CL_QUEUE_PROFILING_ENABLE } else { 0 };
         let queues = (0..QUEUES).map(|_| queue(profiling).map(Queue::new)).collect::<Result<Vec<_>>>()?;
+        let queues = Arc::new(queues);
         let transfers = queue(0)?;
         Ok(Device {
             id: Id(device),
@@ -68,8 +69,8 @@ impl Device {
             lost: OnceLock::new(),
             programs: Table::new(),
             buffers: Table::new(),
+            beside: Beside::of(device, &queues),
             queues,
-            launching: RwLock::default(),
             transfers,
             context,
             info,
@@ -108,7 +109,7 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        for q in &self.queues {
+        for q in self.queues.iter() {
             // Drivers that run on the host's threads must not find their program gone.
             let _ = clq::finish(q.raw.0);
         }
@@ -169,14 +170,8 @@ impl RawDevice for Device {
 
     fn binary(&self, program: RawProgram) -> Option<Vec<u8>> {
         let Some(program) = self.programs.get(program.0) else { return Some(vec![]) };
-        let _alone = self.launching.write().unwrap_or_else(PoisonError::into_inner);
-        for q in &self.queues {
-            // A device that cannot even end its work is asked for nothing more.
-            if clq::finish(q.raw.0).is_err() {
-                return Some(vec![]);
-            }
-        }
-        Some(self.sealed_binary(&program))
+        // A device that cannot even end its work is asked for nothing more.
+        Some(self.beside.alone(|| self.sealed_binary(&program)).unwrap_or_default())
     }
 
     fn unload(&self, program: RawProgram) {
@@ -185,7 +180,7 @@ impl RawDevice for Device {
 
     fn submit(&self, work: &Submission<'_>) -> Result<Ticket> {
         self.alive()?;
-        let _with_others = self.launching.read().unwrap_or_else(PoisonError::into_inner);
+        let _with_others = self.beside.launching();
         self.note(self.enqueue(work))
     }
 

@@ -6,6 +6,7 @@
 //! cannot be used is an error with a reason, never a panic.
 #![deny(missing_docs)]
 
+mod beside;
 mod cl;
 mod device;
 mod memory;
