@@ -5,4 +5,5 @@
 
 pub mod c;
 pub mod spirv;
+mod unroll;
 pub mod wgsl;

@@ -111,14 +111,10 @@ impl Tile {
                 b.cast(self.work, x)
             })
             .collect();
-        for part in 0..share.parts() {
-            let rows = share.part_of_rows(b, &read, part);
-            for n in 0..u32::from(share.deep) {
-                let of_k = share.term(b, &rows, n);
-                let k = offset(b, Some(k), u64::from(part * u32::from(share.deep) + n));
-                self.term(b, rhs, &of_k, col, k);
-            }
-        }
+        share.each_term(b, &read, |b, n, of_k| {
+            let k = offset(b, Some(k), u64::from(n));
+            self.term(b, rhs, &of_k, col, k);
+        });
     }
 
     /// One round of the loop over k: as many terms as the left operand is read deep.

@@ -28,7 +28,7 @@ impl Share {
     }
 
     /// Parts of a row that lanes read side by side: 1 where there are no more lanes than rows.
-    pub fn parts(&self) -> u32 {
+    fn parts(&self) -> u32 {
         (self.lanes / self.rows).max(1)
     }
 
@@ -61,8 +61,23 @@ impl Share {
         })
     }
 
-    /// Part `part` of a round, of every row, for every lane: as many neighbours as are read at once. `read`: this lane's reads.
-    pub fn part_of_rows(&self, b: &mut Builder, read: &[Value], part: u32) -> Vec<Value> {
+    /// Gives `each` the terms of a round one after another: the term's number in the round and that term of every row. `read`:
+    /// this lane's reads.
+    pub fn each_term(&self, b: &mut Builder, read: &[Value], mut each: impl FnMut(&mut Builder, u32, Vec<Value>)) {
+        for part in 0..self.parts() {
+            let rows = self.part_of_rows(b, read, part);
+            for n in 0..u32::from(self.deep) {
+                let of_rows = match self.deep {
+                    1 => rows.clone(),
+                    _ => rows.iter().map(|&x| b.extract(x, n as u8)).collect(),
+                };
+                each(b, part * u32::from(self.deep) + n, of_rows);
+            }
+        }
+    }
+
+    /// Part `part` of a round, of every row, for every lane: as many neighbours as are read at once.
+    fn part_of_rows(&self, b: &mut Builder, read: &[Value], part: u32) -> Vec<Value> {
         (0..self.rows)
             .map(|r| {
                 let (from, lane) = match self.parts() {
@@ -74,13 +89,5 @@ impl Share {
                 b.define(ty, Op::Subgroup { op: SubgroupOp::Broadcast, value, lane })
             })
             .collect()
-    }
-
-    /// Of neighbours that were read at once, the `n`-th of every row.
-    pub fn term(&self, b: &mut Builder, rows: &[Value], n: u32) -> Vec<Value> {
-        match self.deep {
-            1 => rows.to_vec(),
-            _ => rows.iter().map(|&x| b.extract(x, n as u8)).collect(),
-        }
     }
 }

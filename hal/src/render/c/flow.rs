@@ -1,12 +1,11 @@
 //! Statements, blocks and loops.
 
-use super::Printer;
+use super::{
+    super::unroll::{signed, written_out},
+    Printer,
+};
 use crate::{DType, Result, ir::*};
 
-/// Longest trip count of a loop that is written out when it asks for full unrolling.
-const MAX_UNROLL: u64 = 64;
-/// Statements of a kernel beyond which loops are no longer written out: compilers are not linear.
-const MAX_STATEMENTS: usize = 20_000;
 /// Longest expression that is printed in place.
 const MAX_INLINE: usize = 160;
 
@@ -122,11 +121,8 @@ impl Printer<'_> {
         let s = self.shape(ty);
         if unroll == Unroll::Full
             && let (Some(a), Some(b), Some(n)) = (self.known(start), self.known(end), self.known(step))
-            && let Some(rounds) = rounds(s.d, a, b, n)
-            && !leaves(body)
-            && self.statements.saturating_add(size(body).saturating_mul(rounds.len())) <= MAX_STATEMENTS
+            && let Some(rounds) = written_out(s.d, [a, b, n], body, self.statements)
         {
-            // Written out, so that arrays indexed by the variable become registers on every compiler.
             for i in rounds {
                 self.known[var.at()] = Some(i);
                 self.text[var.at()] = super::number::literal(s.d, s.name, i);
@@ -174,7 +170,7 @@ impl Printer<'_> {
         }
         let d = self.shape(ty).d;
         let mask = u64::MAX >> (64 - 8 * d.size());
-        let signed = |bits: u64| value(d, bits & mask);
+        let order = |bits: u64| signed(d, bits & mask);
         let bits = match op {
             Op::Const(bits) => *bits,
             Op::Binary(op, a, b) => {
@@ -183,8 +179,8 @@ impl Printer<'_> {
                     BinaryOp::Add => a.wrapping_add(b),
                     BinaryOp::Sub => a.wrapping_sub(b),
                     BinaryOp::Mul => a.wrapping_mul(b),
-                    BinaryOp::Min if signed(a) <= signed(b) => a,
-                    BinaryOp::Max if signed(a) >= signed(b) => a,
+                    BinaryOp::Min if order(a) <= order(b) => a,
+                    BinaryOp::Max if order(a) >= order(b) => a,
                     BinaryOp::Min | BinaryOp::Max => b,
                     _ => return None,
                 }
@@ -210,44 +206,4 @@ fn unsigned_of(d: DType, x: &str) -> String {
         DType::I64 => format!("(ulong){x}"),
         _ => x.to_string(),
     }
-}
-
-/// A bit pattern as a number.
-fn value(d: DType, bits: u64) -> i128 {
-    match d {
-        DType::I8 => bits as i8 as i128,
-        DType::I16 => bits as i16 as i128,
-        DType::I32 => bits as i32 as i128,
-        DType::I64 => bits as i64 as i128,
-        _ => bits as i128,
-    }
-}
-
-/// The values of a loop's variable, if there are few; as bit patterns.
-fn rounds(d: DType, start: u64, end: u64, step: u64) -> Option<Vec<u64>> {
-    let (mut i, end, step) = (value(d, start), value(d, end), value(d, step).max(1));
-    let mut all = vec![];
-    while i < end {
-        if all.len() as u64 == MAX_UNROLL {
-            return None;
-        }
-        all.push(i as u64 & (u64::MAX >> (64 - 8 * d.size())));
-        i += step;
-    }
-    Some(all)
-}
-
-/// True when a `break` or `continue` of this loop stands in its body.
-fn leaves(body: &Block) -> bool {
-    body.iter().any(|i| match &i.op {
-        Op::Break | Op::Continue => true,
-        Op::If { then, otherwise, .. } => leaves(then) || leaves(otherwise),
-        _ => false,
-    })
-}
-
-fn size(body: &Block) -> usize {
-    let mut n = 0;
-    visit(body, &mut |_| n += 1);
-    n
 }

@@ -1,12 +1,11 @@
 //! Statements, blocks and loops.
 
-use super::{Printer, Shape, parts};
+use super::{
+    super::unroll::{signed, written_out},
+    Printer, Shape, parts,
+};
 use crate::{DType, Result, ir::*};
 
-/// Longest trip count of a loop that is written out when it asks for full unrolling.
-const MAX_UNROLL: u64 = 64;
-/// Statements of a kernel beyond which loops are no longer written out: compilers are not linear.
-const MAX_STATEMENTS: usize = 20_000;
 /// Longest expression that is printed in place.
 const MAX_INLINE: usize = 160;
 
@@ -170,11 +169,8 @@ impl Printer<'_> {
         let s = self.shape(self.k.ty(var))?;
         if unroll == Unroll::Full
             && let (Some(a), Some(b), Some(n)) = (self.known[start.at()], self.known[end.at()], self.known[step.at()])
-            && let Some(rounds) = rounds(s.d, a, b, n)
-            && !leaves(body)
-            && self.statements.saturating_add(size(body).saturating_mul(rounds.len())) <= MAX_STATEMENTS
+            && let Some(rounds) = written_out(s.d, [a, b, n], body, self.statements)
         {
-            // Written out, so that arrays indexed by the variable become registers on every compiler.
             for i in rounds {
                 self.known[var.at()] = Some(i);
                 let text = self.literal(s, i);
@@ -217,12 +213,12 @@ impl Printer<'_> {
         }
         let d = self.held(elem);
         let mask = u64::MAX >> (64 - 8 * d.size());
-        let signed = |bits: u64| number(d, bits & mask);
+        let order = |bits: u64| signed(d, bits & mask);
         let bits = match op {
             Op::Const(bits) => *bits,
             Op::Cast(a) if self.k.ty(*a).elem().is_some_and(Elem::is_int) => {
                 let from = self.held(self.k.ty(*a).elem()?);
-                number(from, self.known[a.at()]?) as u64
+                signed(from, self.known[a.at()]?) as u64
             }
             Op::MulAdd(a, b, c) => {
                 let (a, b, c) = (self.known[a.at()]?, self.known[b.at()]?, self.known[c.at()]?);
@@ -234,8 +230,8 @@ impl Printer<'_> {
                     BinaryOp::Add => a.wrapping_add(b),
                     BinaryOp::Sub => a.wrapping_sub(b),
                     BinaryOp::Mul => a.wrapping_mul(b),
-                    BinaryOp::Min if signed(a) <= signed(b) => a,
-                    BinaryOp::Max if signed(a) >= signed(b) => a,
+                    BinaryOp::Min if order(a) <= order(b) => a,
+                    BinaryOp::Max if order(a) >= order(b) => a,
                     BinaryOp::Min | BinaryOp::Max => b,
                     _ => return None,
                 }
@@ -254,43 +250,4 @@ fn unsigned(s: Shape) -> Shape {
         d => d,
     };
     Shape { d, ..s }
-}
-
-/// A bit pattern as a number.
-fn number(d: DType, bits: u64) -> i128 {
-    match d {
-        DType::I16 => bits as i16 as i128,
-        DType::I32 => bits as i32 as i128,
-        DType::I64 => bits as i64 as i128,
-        _ => bits as i128,
-    }
-}
-
-/// The values of a loop's variable, if there are few; as bit patterns.
-fn rounds(d: DType, start: u64, end: u64, step: u64) -> Option<Vec<u64>> {
-    let (mut i, end, step) = (number(d, start), number(d, end), number(d, step).max(1));
-    let mut all = vec![];
-    while i < end {
-        if all.len() as u64 == MAX_UNROLL {
-            return None;
-        }
-        all.push(i as u64 & (u64::MAX >> (64 - 8 * d.size())));
-        i += step;
-    }
-    Some(all)
-}
-
-/// True when a `break` or `continue` of this loop stands in its body.
-fn leaves(body: &Block) -> bool {
-    body.iter().any(|i| match &i.op {
-        Op::Break | Op::Continue => true,
-        Op::If { then, otherwise, .. } => leaves(then) || leaves(otherwise),
-        _ => false,
-    })
-}
-
-fn size(body: &Block) -> usize {
-    let mut n = 0;
-    visit(body, &mut |_| n += 1);
-    n
 }

@@ -114,6 +114,27 @@ struct Lane<'a> {
     scale: Value,
 }
 
+/// Where the elements of the operands and of the result lie.
+struct Maps {
+    q: MapArgs,
+    k: MapArgs,
+    v: MapArgs,
+    mask: Option<MapArgs>,
+    out: MapArgs,
+}
+
+impl Maps {
+    fn declare(m: &mut Maker, a: &Attention) -> Maps {
+        Maps {
+            q: MapArgs::declare(m, "q", &a.q),
+            k: MapArgs::declare(m, "k", &a.k),
+            v: MapArgs::declare(m, "v", &a.v),
+            mask: a.mask.as_ref().map(|map| MapArgs::declare(m, "mask", map)),
+            out: MapArgs::declare(m, "out", &a.out),
+        }
+    }
+}
+
 /// The length of a private line, shared by all widths below it: few kernels.
 fn line_of(n: usize) -> u32 {
     n.next_power_of_two().max(32) as u32
@@ -132,11 +153,7 @@ pub fn attention(a: Attention, s: Schedule) -> Result<Made> {
     let work = compute_type(a.dtype);
     // Of many lanes each reads aligned vectors; one lane alone reads any.
     let mut m = Maker::owning("attention", s.lanes, if s.lanes > 1 { s.width.min(4) } else { 1 });
-    let q_args = MapArgs::declare(&mut m, "q", &a.q);
-    let k_args = MapArgs::declare(&mut m, "k", &a.k);
-    let v_args = MapArgs::declare(&mut m, "v", &a.v);
-    let mask_args = a.mask.as_ref().map(|map| MapArgs::declare(&mut m, "mask", map));
-    let out_args = MapArgs::declare(&mut m, "out", &a.out);
+    let maps = Maps::declare(&mut m, &a);
     let units_v = m.extent("units", units);
     let blocks_v = m.extent("blocks", blocks);
     let heads_v = m.extent("heads", heads);
@@ -150,7 +167,7 @@ pub fn attention(a: Attention, s: Schedule) -> Result<Made> {
     let q_buf = m.b.buffer("q", a.dtype, Access::Read);
     let k_buf = m.buffer("k", work, Access::Read);
     let v_buf = m.buffer("v", work, Access::Read);
-    let mask_buf = mask_args.is_some().then(|| m.b.buffer("mask", a.dtype, Access::Read));
+    let mask_buf = maps.mask.is_some().then(|| m.b.buffer("mask", a.dtype, Access::Read));
     let out_buf = m.buffer("out", a.dtype, Access::Write);
     let q = Lines::new(&mut m, "query", work, s.rows, line_of(width));
     let o = Lines::new(&mut m, "result", work, s.rows, line_of(out_panels * columns));
@@ -166,16 +183,16 @@ pub fn attention(a: Attention, s: Schedule) -> Result<Made> {
     let which = b.binary(BinaryOp::Div, head, heads_v);
     let head = b.binary(BinaryOp::Rem, head, heads_v);
     let group = b.binary(BinaryOp::Div, head, shared_v);
-    let k_base = k_args.index(b, k_args.origin(), 0, &[which, group]);
-    let v_base = v_args.index(b, v_args.origin(), 0, &[which, group]);
+    let k_base = maps.k.index(b, maps.k.origin(), 0, &[which, group]);
+    let v_base = maps.v.index(b, maps.v.origin(), 0, &[which, group]);
     let height = b.idx(s.rows as u64);
     let first_row = b.mul(block, height);
     let scale = b.cast(work, scale);
-    let mask = mask_args.as_ref().zip(mask_buf);
+    let mask = maps.mask.as_ref().zip(mask_buf);
     let causal = a.causal;
     let lead = [which, head];
     let lane = Lane { s, work, q, o, scores, largest, sums, lead, first_row, rows: rows_v, mask, causal, scale };
-    lane.begin(b, &q_args, q_buf, width_v);
+    lane.begin(b, &maps.q, q_buf, width_v);
 
     let (zero, one) = (b.idx(0), b.idx(1));
     let (block_keys, panel) = (b.idx(s.keys as u64), b.idx(columns as u64));
@@ -215,9 +232,9 @@ pub fn attention(a: Attention, s: Schedule) -> Result<Made> {
     b.end_for();
     b.end_for();
 
-    let vectors = if out_args.is_unit(3) { s.width } else { 1 };
+    let vectors = if maps.out.is_unit(3) { s.width } else { 1 };
     let stride = Stride { width: vectors, vectors: 1, divisible: out_width.is_multiple_of(vectors as usize) };
-    lane.end(b, &out_args, (out_buf, a.dtype), (out_width_v, stride));
+    lane.end(b, &maps.out, (out_buf, a.dtype), (out_width_v, stride));
     b.end_if();
     Ok(Made { kernel: m.b.finish()?, scalars: m.scalars, grid: units.div_ceil(s.lanes as usize) as u64 })
 }

@@ -4,7 +4,7 @@
 //! Scores of a block lie in memory of the workgroup, which is one subgroup; largest scores and sums are private, the result so far is
 //! held in variables. Keys and values are read where they are.
 
-use super::{Attention, Schedule, Seen, fold, or_zero};
+use super::{Attention, Maps, Schedule, Seen, fold, or_zero};
 use crate::library::{
     Made,
     emit::{Maker, MapArgs, compute_type},
@@ -100,11 +100,7 @@ pub fn attention(a: &Attention, s: Schedule) -> Result<Made> {
     let by_keys = Share::of(s.spread, s.rows, DEEP, keys).ok_or_else(missing)?;
 
     let mut m = Maker::owning("attention", s.lanes, DEEP);
-    let q_args = MapArgs::declare(&mut m, "q", &a.q);
-    let k_args = MapArgs::declare(&mut m, "k", &a.k);
-    let v_args = MapArgs::declare(&mut m, "v", &a.v);
-    let mask_args = a.mask.as_ref().map(|map| MapArgs::declare(&mut m, "mask", map));
-    let out_args = MapArgs::declare(&mut m, "out", &a.out);
+    let maps = Maps::declare(&mut m, a);
     let blocks_v = m.extent("blocks", blocks);
     let heads_v = m.extent("heads", heads);
     let shared_v = m.extent("shared", heads / a.groups.max(1));
@@ -115,7 +111,7 @@ pub fn attention(a: &Attention, s: Schedule) -> Result<Made> {
     let q_buf = m.buffer("q", a.dtype, Access::Read);
     let k_buf = m.buffer("k", a.dtype, Access::Read);
     let v_buf = m.buffer("v", a.dtype, Access::Read);
-    let mask_buf = mask_args.is_some().then(|| m.b.buffer("mask", a.dtype, Access::Read));
+    let mask_buf = maps.mask.is_some().then(|| m.b.buffer("mask", a.dtype, Access::Read));
     let out_buf = m.buffer("out", a.dtype, Access::Write);
     let b = &mut m.b;
     let scores = Place::Shared(b.shared("scores", work, s.rows * s.keys));
@@ -132,9 +128,9 @@ pub fn attention(a: &Attention, s: Schedule) -> Result<Made> {
         let base = MapArgs::index(map, b, map.origin(), 0, &lead);
         From { buf, map, base, work }
     };
-    let q = from(b, &q_args, q_buf, [which, head]);
-    let k = from(b, &k_args, k_buf, [which, group]);
-    let v = from(b, &v_args, v_buf, [which, group]);
+    let q = from(b, &maps.q, q_buf, [which, head]);
+    let k = from(b, &maps.k, k_buf, [which, group]);
+    let v = from(b, &maps.v, v_buf, [which, group]);
     let scale = b.cast(work, scale);
     let lane = b.builtin(Builtin::SubgroupLane);
     let lane = b.cast(Elem::Idx, lane);
@@ -227,17 +223,13 @@ pub fn attention(a: &Attention, s: Schedule) -> Result<Made> {
         })
         .collect();
     let right: Vec<_> = key_rows.iter().map(|&row| k.elements(b, row, c, by_width.terms())).collect();
-    for part in 0..by_width.parts() {
-        let rows = by_width.part_of_rows(b, &read, part);
-        for n in 0..u32::from(by_width.deep) {
-            let term = (part * u32::from(by_width.deep) + n) as usize;
-            for (x, vars) in by_width.term(b, &rows, n).into_iter().zip(&acc) {
-                for (var, y) in vars.iter().zip(&right) {
-                    multiply_add(b, *var, x, y[term]);
-                }
+    by_width.each_term(b, &read, |b, n, of_rows| {
+        for (x, vars) in of_rows.into_iter().zip(&acc) {
+            for (var, y) in vars.iter().zip(&right) {
+                multiply_add(b, *var, x, y[n as usize]);
             }
         }
-    }
+    });
     b.end_for();
     for (r, vars) in acc.iter().enumerate() {
         for (v, vars) in vars.chunks(4).enumerate() {
@@ -254,7 +246,7 @@ pub fn attention(a: &Attention, s: Schedule) -> Result<Made> {
     let r = b.begin_for(zero, height, one, Unroll::Never);
     let row = b.add(first_row, r);
     let row = b.binary(BinaryOp::Min, row, last_row);
-    let mask = mask_args.as_ref().zip(mask_buf).map(|(args, buf)| {
+    let mask = maps.mask.as_ref().zip(mask_buf).map(|(args, buf)| {
         let base = args.index(b, args.origin(), 0, &[which, head, row]);
         (args, base, buf)
     });
@@ -323,29 +315,26 @@ pub fn attention(a: &Attention, s: Schedule) -> Result<Made> {
         })
         .collect();
     let key = b.add(first, n);
-    for part in 0..by_keys.parts() {
-        let rows = by_keys.part_of_rows(b, &read, part);
-        for n in 0..u32::from(by_keys.deep) {
-            let by = b.idx(u64::from(part * u32::from(by_keys.deep) + n));
-            let key = b.add(key, by);
-            let row = v.row(b, key);
-            let right = v.elements(b, row, read_column, columns.own);
-            let right: Vec<Value> = right.chunks(usize::from(columns.width)).map(|each| join(b, each)).collect();
-            for (x, vars) in by_keys.term(b, &rows, n).into_iter().zip(&result) {
-                let x = if columns.width == 1 { x } else { b.splat(x, columns.width) };
-                for (&var, &y) in vars.iter().zip(&right) {
-                    multiply_add(b, var, x, y);
-                }
+    by_keys.each_term(b, &read, |b, n, of_rows| {
+        let by = b.idx(u64::from(n));
+        let key = b.add(key, by);
+        let row = v.row(b, key);
+        let right = v.elements(b, row, read_column, columns.own);
+        let right: Vec<Value> = right.chunks(usize::from(columns.width)).map(|each| join(b, each)).collect();
+        for (x, vars) in of_rows.into_iter().zip(&result) {
+            let x = if columns.width == 1 { x } else { b.splat(x, columns.width) };
+            for (&var, &y) in vars.iter().zip(&right) {
+                multiply_add(b, var, x, y);
             }
         }
-    }
+    });
     b.end_for();
     // Before the next block writes its scores.
     b.effect(Op::Barrier(Scope::Subgroup));
     b.end_for();
 
     let out =
-        From { base: out_args.index(b, out_args.origin(), 0, &[which, head]), buf: out_buf, map: &out_args, work };
+        From { base: maps.out.index(b, maps.out.origin(), 0, &[which, head]), buf: out_buf, map: &maps.out, work };
     for (r, vars) in result.iter().enumerate() {
         let r = b.idx(r as u64);
         let sum = b.load(sums, r);
