@@ -25,6 +25,9 @@ const BINDINGS: u32 = 64;
 /// Bytes of scalars, where the device sets a higher limit.
 const SCALARS: u32 = 4096;
 
+/// Numbers of 32 bits that processors permute in one register by one instruction (AVX2).
+const PERMUTED: u32 = 8;
+
 /// Everything asked from a device.
 pub struct Probed {
     /// For the world.
@@ -129,6 +132,7 @@ pub fn probe(instance: &Instance, device: vk::PhysicalDevice, ordinal: u32) -> R
     };
     let (switched, mut enabled) = features::choose(vk, device, &offered, has_float.then_some(&float), &subgroup);
     let played = basic.device_type == vk::PhysicalDeviceType::CPU;
+    enabled.target.shuffle_at_once = played && subgroup.subgroup_size == PERMUTED;
     enabled.target.broadcast_pairs = played && enabled.target.i64 && enabled.target.subgroup_extended;
     let target = &enabled.target;
 

@@ -140,7 +140,7 @@ const PLAYED_LOAD: f64 = 100.0;
 /// Multiply-adds that take as long as one broadcast of a lane's number.
 const BROADCAST: f64 = 1.0;
 /// The same where threads play the lanes.
-const PLAYED_BROADCAST: f64 = 10.0;
+const PLAYED_BROADCAST: f64 = 2.0;
 
 /// The share of the peak that a tile reaches where each lane of a workgroup is a lane of a vector: what counts is how many loads
 /// go with its multiply-adds, whether they read an element or an aligned vector.

@@ -20,8 +20,9 @@ impl Renderer<'_> {
             return Err(self.unsupported("the device has no subgroups: they must be lowered by the legaliser"));
         }
         let s = self.shape_of(value)?;
-        // A lane that is a constant is broadcast, which drivers do at once; a shuffle may visit every lane.
-        let fixed = lane.is_some_and(|l| self.constants.contains(&l)) && self.t.subgroup_ballot;
+        // A lane that is a constant is broadcast, which most drivers do at once; a shuffle may visit every lane.
+        let constant = lane.is_some_and(|l| self.constants.contains(&l)) && self.t.subgroup_ballot;
+        let fixed = constant && !(self.t.shuffle_at_once && self.t.subgroup_shuffle && s.d.size() == 4);
         let lane = lane.map(|l| self.one(l)).transpose()?;
         let wide = self.wide(s)?;
         let mut parts = vec![];

@@ -95,6 +95,9 @@ pub struct Target {
     pub subgroup_shuffle_relative: bool,
     /// Subgroup operations also take 8-, 16- and 64-bit integers and f16.
     pub subgroup_extended: bool,
+    /// A shuffle of 32 bits by a constant is one instruction and a broadcast is not: llvmpipe permutes the eight numbers of a vector register,
+    /// but looks for an active lane before it broadcasts.
+    pub shuffle_at_once: bool,
     /// A broadcast costs less as one of 64 bits than as two of 32, and the device takes such: llvmpipe looks for an active lane each time.
     pub broadcast_pairs: bool,
     /// `VK_KHR_cooperative_matrix`.
