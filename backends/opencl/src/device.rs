@@ -8,16 +8,14 @@ use crate::{
     program::Program,
     queue::{QUEUES, Queue},
 };
-pub use anychip_hal::handles::{Table, lock};
+pub use anychip_hal::handles::lock;
+use anychip_hal::handles::{Buffers, Fate, Table};
 use anychip_hal::{
     Completion, DeviceInfo, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawProgram, Result, Submission,
     Ticket, render::c::Dialect,
 };
 use opencl3::{command_queue as clq, context::Context, types::cl_device_id};
-use std::{
-    sync::{Arc, OnceLock, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 /// A device id; it belongs to its platform and is never released.
 #[derive(Clone, Copy)]
@@ -32,10 +30,9 @@ pub struct Device {
     pub id: Id,
     pub dialect: Dialect,
     pub options: String,
-    pub used: AtomicU64,
-    pub lost: OnceLock<Error>,
+    pub fate: Fate,
     pub programs: Table<Program>,
-    pub buffers: Table<Buffer>,
+    pub buffers: Buffers<Buffer>,
     pub queues: Arc<Vec<Queue>>,
     /// All opened devices of the platform, this one among them.
     beside: Arc<Beside>,
@@ -65,10 +62,9 @@ impl Device {
             id: Id(device),
             dialect: Dialect::opencl(dialect),
             options,
-            used: AtomicU64::new(0),
-            lost: OnceLock::new(),
+            fate: Fate::default(),
             programs: Table::new(),
-            buffers: Table::new(),
+            buffers: Buffers::default(),
             beside: Beside::of(device, &queues),
             queues,
             transfers,
@@ -77,32 +73,13 @@ impl Device {
         })
     }
 
-    fn alive(&self) -> Result<()> {
-        self.lost.get().map_or(Ok(()), |e| Err(e.clone()))
-    }
-
-    /// From now on everything fails with this.
-    pub fn lose(&self, why: String) -> Error {
-        self.lost.get_or_init(|| Error::DeviceLost { device: self.info.id.clone(), why, restart: false }).clone()
-    }
-
-    /// Makes a device that its driver calls gone stay gone.
-    fn note<T>(&self, r: Result<T>) -> Result<T> {
-        r.map_err(|e| match e {
-            Error::DeviceLost { why, .. } => self.lose(why),
-            e => e,
-        })
-    }
-
     pub fn program(&self, p: RawProgram) -> Result<Arc<Program>> {
-        self.programs
-            .get(p.0)
-            .ok_or_else(|| Error::invalid(format!("{}: program {} does not exist", self.info.id, p.0)))
+        self.programs.find(p.0, &self.info.id, "program")
     }
 
     /// The buffer of a transfer, after checking that it fits.
     fn transfer(&self, buffer: RawBuffer, at: u64, bytes: usize) -> Result<Arc<Buffer>> {
-        self.alive()?;
+        self.fate.alive()?;
         self.range(&anychip_hal::Range { buffer, offset: at, bytes: bytes as u64 })
     }
 }
@@ -122,12 +99,12 @@ impl RawDevice for Device {
     }
 
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
-        self.alive()?;
-        self.note(self.create(bytes, memory))
+        self.fate.alive()?;
+        self.fate.note(self.create(bytes, memory))
     }
 
     fn free(&self, buffer: RawBuffer) {
-        self.destroy(buffer);
+        self.buffers.destroy(buffer);
     }
 
     fn host_write(&self, buffer: RawBuffer, at: u64, from: &[u8]) -> Result<()> {
@@ -144,7 +121,7 @@ impl RawDevice for Device {
             let e = cl::Event(e);
             opencl3::event::wait_for_events(&[e.0]).named(&self.info.id, "clWaitForEvents")
         });
-        self.note(done)
+        self.fate.note(done)
     }
 
     fn host_read(&self, buffer: RawBuffer, at: u64, to: &mut [u8]) -> Result<()> {
@@ -154,13 +131,13 @@ impl RawDevice for Device {
         }
         let (q, p) = (self.transfers.0, to.as_mut_ptr().cast());
         let done = unsafe { clq::enqueue_read_buffer(q, b.whole.0, 1, at as usize, to.len(), p, 0, std::ptr::null()) };
-        self.note(done.named(&self.info.id, "clEnqueueReadBuffer").map(|e| drop(cl::Event(e))))
+        self.fate.note(done.named(&self.info.id, "clEnqueueReadBuffer").map(|e| drop(cl::Event(e))))
     }
 
     fn load(&self, module: &Module<'_>, cached: Option<&[u8]>) -> Result<Loaded> {
-        self.alive()?;
+        self.fate.alive()?;
         match module {
-            Module::Kernel(k) => self.note(self.compile(k, cached)),
+            Module::Kernel(k) => self.fate.note(self.compile(k, cached)),
             Module::Graph(g) => Err(Error::unsupported(
                 format!("graph {} on {}", g.name, self.info.id),
                 "this device takes kernels only",
@@ -179,13 +156,13 @@ impl RawDevice for Device {
     }
 
     fn submit(&self, work: &Submission<'_>) -> Result<Ticket> {
-        self.alive()?;
+        self.fate.alive()?;
         let _with_others = self.beside.launching();
-        self.note(self.enqueue(work))
+        self.fate.note(self.enqueue(work))
     }
 
     fn wait(&self, ticket: Ticket, timeout: Duration) -> Result<Option<Completion>> {
-        self.alive()?;
+        self.fate.alive()?;
         self.await_ticket(ticket, timeout)
     }
 }

@@ -1,7 +1,7 @@
 //! Buffers: how much is taken, and the parts of them that kernels are given.
 
 use crate::{cl, device::Device};
-use anychip_hal::{Error, Memory, Range, RawBuffer, Result};
+use anychip_hal::{Memory, Range, RawBuffer, Result, handles::Bytes};
 use opencl3::{
     memory::{
         CL_BUFFER_CREATE_TYPE_REGION, CL_MEM_ALLOC_HOST_PTR, CL_MEM_READ_WRITE, create_buffer, create_sub_buffer,
@@ -10,7 +10,7 @@ use opencl3::{
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, Mutex},
 };
 
 /// A buffer and the parts of it that were bound so far. Parts are released before the whole.
@@ -19,6 +19,12 @@ pub struct Buffer {
     parts: Mutex<HashMap<u64, Arc<cl::Mem>>>,
     pub whole: cl::Mem,
     pub bytes: u64,
+}
+
+impl Bytes for Buffer {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
 }
 
 impl Buffer {
@@ -43,56 +49,22 @@ impl Buffer {
 }
 
 impl Device {
-    /// OpenCL allocates when a buffer is first used, and then fails too late: the limits are kept here.
     pub(crate) fn create(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
-        let m = &self.info.memory;
-        let refuse = |why: String| Error::OutOfMemory { device: self.info.id.clone(), asked: bytes, why };
-        if bytes == 0 {
-            return Err(Error::invalid(format!("{}: a buffer of 0 bytes; 1 or more are accepted", self.info.id)));
-        }
-        if bytes > m.max_alloc {
-            return Err(refuse(format!("one buffer has at most {} bytes", m.max_alloc)));
-        }
-        let take = |used: u64| used.checked_add(bytes).filter(|n| *n <= m.total);
-        if let Err(used) = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-            return Err(refuse(format!("{used} of {} bytes are taken", m.total)));
-        }
+        self.buffers.create(&self.info, bytes, || self.place(bytes, memory))
+    }
+
+    fn place(&self, bytes: u64, memory: Memory) -> Result<Buffer> {
         let flags = match memory {
             Memory::Device => CL_MEM_READ_WRITE,
             Memory::Upload | Memory::Readback => CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR,
         };
         let made = unsafe { create_buffer(self.context.get(), flags, bytes as usize, std::ptr::null_mut()) };
-        match made {
-            Ok(mem) => {
-                let buffer = Buffer { parts: Mutex::default(), whole: cl::Mem(mem), bytes };
-                Ok(RawBuffer(self.buffers.insert(Arc::new(buffer))))
-            }
-            Err(code) => {
-                self.used.fetch_sub(bytes, Ordering::Relaxed);
-                Err(cl::error(&self.info.id, "clCreateBuffer", code, bytes))
-            }
-        }
-    }
-
-    pub(crate) fn destroy(&self, buffer: RawBuffer) {
-        if let Some(b) = self.buffers.remove(buffer.0) {
-            self.used.fetch_sub(b.bytes, Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn buffer(&self, b: RawBuffer) -> Result<Arc<Buffer>> {
-        self.buffers.get(b.0).ok_or_else(|| Error::invalid(format!("{}: buffer {} does not exist", self.info.id, b.0)))
+        let whole = made.map_err(|code| cl::error(&self.info.id, "clCreateBuffer", code, bytes))?;
+        Ok(Buffer { parts: Mutex::default(), whole: cl::Mem(whole), bytes })
     }
 
     /// The buffer of a range, after checking that the range lies in it.
     pub(crate) fn range(&self, r: &Range) -> Result<Arc<Buffer>> {
-        let b = self.buffer(r.buffer)?;
-        match r.offset.checked_add(r.bytes) {
-            Some(end) if end <= b.bytes => Ok(b),
-            _ => Err(Error::invalid(format!(
-                "{}: bytes {} to {} + {} of a buffer of {} bytes",
-                self.info.id, r.offset, r.offset, r.bytes, b.bytes
-            ))),
-        }
+        self.buffers.range(&self.info.id, r)
     }
 }

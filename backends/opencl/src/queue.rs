@@ -5,12 +5,12 @@ use crate::{
     device::{Device, lock},
     program::{Arg, Program},
 };
-use anychip_hal::{Command, Completion, Error, Result, Span, Submission, Ticket, Work};
+use anychip_hal::{Command, Completion, Error, Result, Span, Submission, Ticket, Work, handles::ask_until};
 use opencl3::{command_queue as clq, event as cle, types::cl_event};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Queues of a device: one for work, one for copies beside it.
@@ -241,26 +241,15 @@ impl Device {
 
     /// Asks until the time is up. OpenCL's own wait takes no time limit.
     fn ended(&self, end: &cl::Event, timeout: Duration) -> Result<bool> {
-        let begin = Instant::now();
-        loop {
-            if status(end).named(&self.info.id, "clGetEventInfo")? <= 0 {
+        ask_until(timeout, || {
+            let ended = status(end).named(&self.info.id, "clGetEventInfo")? <= 0;
+            if ended {
                 // By the specification asking for the status is no synchronisation point, after which all queues see what
                 // the work wrote; waiting is one. How the work failed is read later.
                 let _ = cle::wait_for_events(&[end.0]);
-                return Ok(true);
             }
-            let waited = begin.elapsed();
-            if waited >= timeout {
-                return Ok(false);
-            }
-            // Short work is answered at once; long work by at most a sixteenth late, and its cores are left to it.
-            if waited < Duration::from_micros(30) {
-                std::thread::yield_now();
-            } else {
-                let nap = (waited / 16).clamp(Duration::from_micros(10), Duration::from_millis(1));
-                std::thread::sleep(nap.min(timeout - waited));
-            }
-        }
+            Ok(ended)
+        })
     }
 
     /// Takes everything up to a finished ticket out of the queue's list.
@@ -277,7 +266,10 @@ impl Device {
                 let e = match cl::error(&self.info.id, call, code, 0) {
                     e @ Error::OutOfMemory { .. } => e,
                     // What a failed command left behind is unknown, and so is everything that read it.
-                    e => self.lose(e.to_string()),
+                    e => {
+                        let why = e.to_string();
+                        self.fate.lose(Error::DeviceLost { device: self.info.id.clone(), why, restart: false })
+                    }
                 };
                 state.failed.insert(p.value, e);
             } else if !p.profiled.is_empty() {

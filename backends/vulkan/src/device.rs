@@ -8,7 +8,8 @@ use crate::{
     queue::{List, Queue},
     vk_error::Named,
 };
-pub use anychip_hal::handles::{Table, lock};
+pub use anychip_hal::handles::lock;
+use anychip_hal::handles::{Buffers, Fate, Table};
 use anychip_hal::{
     Command, Completion, DeviceInfo, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawList, RawProgram, Result,
     Submission, Ticket,
@@ -17,7 +18,7 @@ use ash::{khr, vk};
 use std::{
     collections::HashMap,
     ffi::c_char,
-    sync::{Arc, Mutex, OnceLock, atomic::AtomicU64},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -40,11 +41,10 @@ impl Drop for Handle {
 pub struct Device {
     pub info: DeviceInfo,
     pub rest: probe::Rest,
-    pub used: AtomicU64,
-    pub lost: OnceLock<Error>,
+    pub fate: Fate,
     pub lists: Table<List>,
     pub programs: Table<Program>,
-    pub buffers: Table<Buffer>,
+    pub buffers: Buffers<Buffer>,
     /// By number of buffers.
     pub layouts: Mutex<HashMap<usize, Arc<Layout>>>,
     pub queues: Vec<Queue>,
@@ -77,11 +77,10 @@ impl Device {
         let queue = |n| Queue::new(&handle, rest.family, n, rest.enabled.timeline);
         Ok(Device {
             queues: (0..info.limits.queues).map(queue).collect::<Result<_>>()?,
-            used: AtomicU64::new(0),
-            lost: OnceLock::new(),
+            fate: Fate::default(),
             lists: Table::new(),
             programs: Table::new(),
-            buffers: Table::new(),
+            buffers: Buffers::default(),
             layouts: Mutex::default(),
             heap,
             handle,
@@ -90,27 +89,13 @@ impl Device {
         })
     }
 
-    fn alive(&self) -> Result<()> {
-        self.lost.get().map_or(Ok(()), |e| Err(e.clone()))
-    }
-
-    /// Makes a device that its driver calls gone stay gone.
-    fn note<T>(&self, r: Result<T>) -> Result<T> {
-        r.map_err(|e| match e {
-            e @ Error::DeviceLost { .. } => self.lost.get_or_init(|| e).clone(),
-            e => e,
-        })
-    }
-
     pub fn program(&self, p: RawProgram) -> Result<Arc<Program>> {
-        self.programs
-            .get(p.0)
-            .ok_or_else(|| Error::invalid(format!("{}: program {} does not exist", self.info.id, p.0)))
+        self.programs.find(p.0, &self.info.id, "program")
     }
 
     /// The buffer of a transfer, after checking that it fits.
     fn transfer(&self, buffer: RawBuffer, at: u64, bytes: usize) -> Result<Arc<Buffer>> {
-        self.alive()?;
+        self.fate.alive()?;
         self.range(&anychip_hal::Range { buffer, offset: at, bytes: bytes as u64 })
     }
 }
@@ -129,12 +114,12 @@ impl RawDevice for Device {
     }
 
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
-        self.alive()?;
-        self.note(self.create(bytes, memory))
+        self.fate.alive()?;
+        self.fate.note(self.create(bytes, memory))
     }
 
     fn free(&self, buffer: RawBuffer) {
-        self.destroy(buffer);
+        self.buffers.destroy(buffer);
     }
 
     fn host_write(&self, buffer: RawBuffer, at: u64, from: &[u8]) -> Result<()> {
@@ -148,9 +133,9 @@ impl RawDevice for Device {
     }
 
     fn load(&self, module: &Module<'_>, cached: Option<&[u8]>) -> Result<Loaded> {
-        self.alive()?;
+        self.fate.alive()?;
         match module {
-            Module::Kernel(k) => self.note(self.compile(k, cached)),
+            Module::Kernel(k) => self.fate.note(self.compile(k, cached)),
             Module::Graph(g) => Err(Error::unsupported(
                 format!("graph {} on {}", g.name, self.info.id),
                 "this device takes kernels only",
@@ -163,8 +148,8 @@ impl RawDevice for Device {
     }
 
     fn record(&self, commands: &[Command]) -> Result<RawList> {
-        self.alive()?;
-        self.note(self.prepare(commands))
+        self.fate.alive()?;
+        self.fate.note(self.prepare(commands))
     }
 
     fn release(&self, list: RawList) {
@@ -172,14 +157,14 @@ impl RawDevice for Device {
     }
 
     fn submit(&self, work: &Submission<'_>) -> Result<Ticket> {
-        self.alive()?;
+        self.fate.alive()?;
         instance::validated()?;
-        self.note(self.enqueue(work))
+        self.fate.note(self.enqueue(work))
     }
 
     fn wait(&self, ticket: Ticket, timeout: Duration) -> Result<Option<Completion>> {
-        self.alive()?;
-        let done = self.note(self.await_ticket(ticket, timeout))?;
+        self.fate.alive()?;
+        let done = self.fate.note(self.await_ticket(ticket, timeout))?;
         instance::validated()?;
         Ok(done)
     }

@@ -5,7 +5,7 @@ use crate::{
     instance::Instance,
     vk_error::{self, Named},
 };
-use anychip_hal::{Error, Memory, Range, RawBuffer, Result};
+use anychip_hal::{Error, Memory, Range, RawBuffer, Result, handles::Bytes};
 use ash::vk;
 use gpu_allocator::{
     AllocationError, AllocationSizes, AllocatorDebugSettings, MemoryLocation,
@@ -13,7 +13,7 @@ use gpu_allocator::{
 };
 use std::{
     ptr::NonNull,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, Mutex},
 };
 
 /// Where buffers come from. The allocator is dropped before the device that it belongs to.
@@ -77,6 +77,12 @@ impl Drop for Buffer {
     }
 }
 
+impl Bytes for Buffer {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
 impl Buffer {
     /// What the host sees from byte `at` on, after checking that it is inside.
     fn host(&self, device: &str, at: u64, bytes: usize) -> Result<NonNull<u8>> {
@@ -91,27 +97,7 @@ impl Buffer {
 
 impl Device {
     pub(crate) fn create(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
-        let id = self.info.id.as_str();
-        let m = &self.info.memory;
-        let refuse = |why: String| Error::OutOfMemory { device: id.into(), asked: bytes, why };
-        if bytes == 0 {
-            return Err(Error::invalid(format!("{id}: a buffer of 0 bytes; 1 or more are accepted")));
-        }
-        if bytes > m.max_alloc {
-            return Err(refuse(format!("one buffer has at most {} bytes", m.max_alloc)));
-        }
-        // Drivers of the host's memory promise more than there is: the limit that they name is kept here.
-        let take = |used: u64| used.checked_add(bytes).filter(|n| *n <= m.total);
-        if let Err(used) = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-            return Err(refuse(format!("{used} of {} bytes are taken", m.total)));
-        }
-        match self.place(bytes, memory) {
-            Ok(buffer) => Ok(RawBuffer(self.buffers.insert(Arc::new(buffer)))),
-            Err(e) => {
-                self.used.fetch_sub(bytes, Ordering::Relaxed);
-                Err(e)
-            }
-        }
+        self.buffers.create(&self.info, bytes, || self.place(bytes, memory))
     }
 
     fn place(&self, bytes: u64, memory: Memory) -> Result<Buffer> {
@@ -150,12 +136,6 @@ impl Device {
         Ok(buffer)
     }
 
-    pub(crate) fn destroy(&self, buffer: RawBuffer) {
-        if let Some(b) = self.buffers.remove(buffer.0) {
-            self.used.fetch_sub(b.bytes, Ordering::Relaxed);
-        }
-    }
-
     pub(crate) fn write(&self, b: &Buffer, at: u64, from: &[u8]) -> Result<()> {
         let to = b.host(&self.info.id, at, from.len())?;
         // SAFETY: inside the buffer, which is mapped as long as it lives; nothing pending uses it.
@@ -170,19 +150,8 @@ impl Device {
         Ok(())
     }
 
-    pub(crate) fn buffer(&self, b: RawBuffer) -> Result<Arc<Buffer>> {
-        self.buffers.get(b.0).ok_or_else(|| Error::invalid(format!("{}: buffer {} does not exist", self.info.id, b.0)))
-    }
-
     /// The buffer of a range, after checking that the range lies in it.
     pub(crate) fn range(&self, r: &Range) -> Result<Arc<Buffer>> {
-        let b = self.buffer(r.buffer)?;
-        match r.offset.checked_add(r.bytes) {
-            Some(end) if end <= b.bytes => Ok(b),
-            _ => Err(Error::invalid(format!(
-                "{}: bytes {} to {} + {} of a buffer of {} bytes",
-                self.info.id, r.offset, r.offset, r.bytes, b.bytes
-            ))),
-        }
+        self.buffers.range(&self.info.id, r)
     }
 }

@@ -245,7 +245,7 @@ impl Device {
                     let buffers = self.bindings(&program, bindings, scalars)?;
                     for (r, write) in bindings.iter().zip(&program.writes) {
                         touches(r, *write);
-                        to_host |= *write && self.buffer(r.buffer)?.memory == Memory::Readback;
+                        to_host |= *write && self.range(r)?.memory == Memory::Readback;
                     }
                     Step::Launch(program, *groups, buffers, scalars)
                 }

@@ -7,13 +7,14 @@ use crate::{
     program::Program,
     queue::{List, State},
 };
-pub use anychip_hal::handles::{Table, lock};
+pub use anychip_hal::handles::lock;
+use anychip_hal::handles::{Buffers, Fate, Table};
 use anychip_hal::{
     Command, Completion, DeviceInfo, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawList, RawProgram, Result,
     Submission, Ticket,
 };
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard},
     task::Waker,
     time::Duration,
 };
@@ -26,7 +27,7 @@ static CONTEXT: Mutex<()> = Mutex::new(());
 #[derive(Default)]
 pub struct Reported {
     /// The device is gone.
-    lost: OnceLock<Error>,
+    fate: Fate,
     /// Errors that no call was waiting for; each is told once, by the next call.
     errors: Mutex<Vec<Error>>,
 }
@@ -38,8 +39,7 @@ pub struct Device {
     pub features: wgpu::Features,
     pub raw: wgpu::Device,
     pub queue: wgpu::Queue,
-    pub used: AtomicU64,
-    pub buffers: Table<Buffer>,
+    pub buffers: Buffers<Buffer>,
     pub programs: Table<Program>,
     pub lists: Table<List>,
     pub state: Mutex<State>,
@@ -70,7 +70,7 @@ impl Device {
         raw.set_device_lost_callback(move |reason, why| {
             // A device that is dropped is not lost.
             if reason != wgpu::DeviceLostReason::Destroyed {
-                to.lost.get_or_init(|| Error::DeviceLost { device: id.clone(), why, restart: false });
+                to.fate.lose(Error::DeviceLost { device: id.clone(), why, restart: false });
             }
         });
         Ok(Device {
@@ -79,8 +79,7 @@ impl Device {
             features,
             raw,
             queue,
-            used: AtomicU64::new(0),
-            buffers: Table::new(),
+            buffers: Buffers::default(),
             programs: Table::new(),
             lists: Table::new(),
             state: Mutex::default(),
@@ -95,7 +94,7 @@ impl Device {
     }
 
     pub fn alive(&self) -> Result<()> {
-        self.reported.lost.get().map_or(Ok(()), |e| Err(e.clone()))
+        self.reported.fate.alive()
     }
 
     /// An error that came while no call waited for it.
@@ -127,9 +126,7 @@ impl Device {
     }
 
     pub fn program(&self, p: RawProgram) -> Result<Arc<Program>> {
-        self.programs
-            .get(p.0)
-            .ok_or_else(|| Error::invalid(format!("{}: program {} does not exist", self.info.id, p.0)))
+        self.programs.find(p.0, &self.info.id, "program")
     }
 }
 
@@ -166,7 +163,7 @@ impl RawDevice for Device {
 
     fn free(&self, buffer: RawBuffer) {
         let _turn = self.turn();
-        self.destroy(buffer);
+        self.buffers.destroy(buffer);
     }
 
     fn host_write(&self, buffer: RawBuffer, at: u64, from: &[u8]) -> Result<()> {

@@ -2,7 +2,7 @@
 //! again right behind it. A ticket is complete only then, so that neither writing nor reading ever waits.
 
 use crate::device::{Device, lock};
-use anychip_hal::{Error, Memory, Range, RawBuffer, Result};
+use anychip_hal::{Error, Memory, Range, RawBuffer, Result, handles::Bytes};
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicU8, Ordering},
@@ -21,6 +21,12 @@ pub struct Buffer {
 const UNMAPPED: u8 = 0;
 const PENDING: u8 = 1;
 const MAPPED: u8 = 2;
+
+impl Bytes for Buffer {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
 
 impl Buffer {
     /// Bytes that there are: a binding covers whole words and vectors.
@@ -58,20 +64,11 @@ impl Buffer {
 }
 
 impl Device {
-    /// wgpu allocates when a buffer is first used, and some drivers fail too late: the limits are kept here.
     pub(crate) fn create(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
-        let m = &self.info.memory;
-        let refuse = |why: String| Error::OutOfMemory { device: self.info.id.clone(), asked: bytes, why };
-        if bytes == 0 {
-            return Err(Error::invalid(format!("{}: a buffer of 0 bytes; 1 or more are accepted", self.info.id)));
-        }
-        if bytes > m.max_alloc {
-            return Err(refuse(format!("one buffer has at most {} bytes", m.max_alloc)));
-        }
-        let take = |used: u64| used.checked_add(bytes).filter(|n| *n <= m.total);
-        if let Err(used) = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-            return Err(refuse(format!("{used} of {} bytes are taken", m.total)));
-        }
+        self.buffers.create(&self.info, bytes, || self.place(bytes, memory))
+    }
+
+    fn place(&self, bytes: u64, memory: Memory) -> Result<Buffer> {
         let (usage, mode) = match memory {
             Memory::Device => (U::STORAGE | U::COPY_SRC | U::COPY_DST, None),
             Memory::Upload => (U::MAP_WRITE | U::COPY_SRC, Some(wgpu::MapMode::Write)),
@@ -86,39 +83,15 @@ impl Device {
                 mapped_at_creation: written,
             })
         });
-        match made {
-            Ok(raw) => {
-                let state = if written { MAPPED } else { UNMAPPED };
-                let map = mode.map(|mode| (mode, Mutex::new(Arc::new(AtomicU8::new(state)))));
-                Ok(RawBuffer(self.buffers.insert(Arc::new(Buffer { raw, bytes, map }))))
-            }
-            Err(e) => {
-                self.used.fetch_sub(bytes, Ordering::Relaxed);
-                Err(e)
-            }
-        }
-    }
-
-    pub(crate) fn destroy(&self, buffer: RawBuffer) {
-        if let Some(b) = self.buffers.remove(buffer.0) {
-            self.used.fetch_sub(b.bytes, Ordering::Relaxed);
-        }
+        let raw = made?;
+        let state = if written { MAPPED } else { UNMAPPED };
+        let map = mode.map(|mode| (mode, Mutex::new(Arc::new(AtomicU8::new(state)))));
+        Ok(Buffer { raw, bytes, map })
     }
 
     /// The buffer of a range, after checking that the range lies in it.
     pub(crate) fn range(&self, r: &Range) -> Result<Arc<Buffer>> {
-        let id = &self.info.id;
-        let b = self
-            .buffers
-            .get(r.buffer.0)
-            .ok_or_else(|| Error::invalid(format!("{id}: buffer {} does not exist", r.buffer.0)))?;
-        match r.offset.checked_add(r.bytes) {
-            Some(end) if end <= b.bytes => Ok(b),
-            _ => Err(Error::invalid(format!(
-                "{id}: bytes {} to {} + {} of a buffer of {} bytes",
-                r.offset, r.offset, r.bytes, b.bytes
-            ))),
-        }
+        self.buffers.range(&self.info.id, r)
     }
 
     /// The buffer of a transfer, mapped, and the part of it to look at, which begins and ends where mappings may.

@@ -5,7 +5,7 @@ use crate::{
     memory::Buffer,
     program::Program,
 };
-use anychip_hal::{Command, Completion, Error, Result, Span, Submission, Ticket, Work};
+use anychip_hal::{Command, Completion, Error, Result, Span, Submission, Ticket, Work, handles::ask_until};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
@@ -13,7 +13,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::Waker,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Longest piece of a fill that is copied at once.
@@ -374,29 +374,17 @@ impl Device {
     /// Asks until the time is up. wgpu's own wait is not for two threads: what one waits for another may finish in between, and
     /// wgpu-core 30 then ends the process by an assertion.
     fn ended(&self, done: &Done, timeout: Duration) -> Result<bool> {
-        // A browser has no such clock, and nothing there waits.
-        let begin = (!cfg!(target_arch = "wasm32")).then(Instant::now);
-        loop {
+        ask_until(timeout, || {
             if !done.is.load(Ordering::Acquire) {
                 let _turn = self.turn();
                 let _ = self.raw.poll(wgpu::PollType::Poll);
             }
-            if done.is.load(Ordering::Acquire) {
-                return Ok(true);
+            let ended = done.is.load(Ordering::Acquire);
+            if !ended {
+                self.alive()?;
             }
-            self.alive()?;
-            let waited = begin.map_or(timeout, |b| b.elapsed());
-            if waited >= timeout {
-                return Ok(false);
-            }
-            // Short work is answered at once; long work by at most a sixteenth late, and its cores are left to it.
-            if waited < Duration::from_micros(30) {
-                std::thread::yield_now();
-            } else {
-                let nap = (waited / 16).clamp(Duration::from_micros(10), Duration::from_millis(1));
-                std::thread::sleep(nap.min(timeout - waited));
-            }
-        }
+            Ok(ended)
+        })
     }
 
     /// Takes everything up to a finished ticket out of the queue's list.
