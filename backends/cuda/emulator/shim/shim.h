@@ -97,8 +97,7 @@ ANYCHIP_INLINE unsigned anychip_laneid() { return anychip_linear() & 31u; }
 
 // ---- barriers ----
 #define __syncthreads() anychip_collective(1, 0, 0, nullptr, nullptr, __LINE__)
-#define __syncwarp(...) anychip_syncwarp(__LINE__, ##__VA_ARGS__)
-ANYCHIP_INLINE void anychip_syncwarp(unsigned line, unsigned mask = 0xffffffffu) {
+ANYCHIP_INLINE void __syncwarp(unsigned mask = 0xffffffffu, unsigned line = __builtin_LINE()) {
   anychip_collective(0, 0, mask, nullptr, nullptr, line);
 }
 // bar.sync: the named barrier `which` (1 to 15) of `count` threads.
@@ -345,10 +344,10 @@ template <class... A> ANYCHIP_INLINE unsigned anychip_layout(void (*)(A...), uns
   for (unsigned i = 0; i < sizeof...(A) && i < room; i++) to[i] = all[i];
   return sizeof...(A);
 }
-// `threads` is the bound of __launch_bounds__, 0 without one.
-#define ANYCHIP_KERNEL(name, bound)                                                                                    \
-  extern "C" void anychip_run_##name(void** p, const uint3* threads, unsigned n) { anychip_run(name, p, threads, n); } \
-  extern "C" unsigned anychip_layout_##name(unsigned* to, unsigned room) { return anychip_layout(name, to, room); }    \
+// `at` is the kernel with its namespaces, `bound` that of __launch_bounds__, 0 without one.
+#define ANYCHIP_KERNEL(name, at, bound)                                                                                  \
+  extern "C" void anychip_run_##name(void** p, const uint3* threads, unsigned n) { anychip_run(at, p, threads, n); } \
+  extern "C" unsigned anychip_layout_##name(unsigned* to, unsigned room) { return anychip_layout(at, to, room); }    \
   extern "C" unsigned anychip_bound_##name() { return bound; }
 #define ANYCHIP_MODULE()                                                                                               \
   extern "C" char __start_anychip_shared[] __attribute__((weak, visibility("hidden")));                                \

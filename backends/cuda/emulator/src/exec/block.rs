@@ -294,7 +294,10 @@ impl<'a> Runner<'a> {
 
     fn begin(&mut self) {
         let count = self.threads.len();
-        self.lane_memory.fill(0);
+        // What a lane counts with comes first; the rest is written before it is read.
+        for lane in self.lane_memory.chunks_mut(self.lane_words) {
+            lane[..4.min(self.lane_words)].fill(0);
+        }
         let runner = std::ptr::from_ref(self) as usize;
         let (run, params) = (self.run, self.params.as_ptr() as usize);
         let state = self.state.get_mut();

@@ -10,10 +10,14 @@ use std::{
 };
 
 /// The shim's files, as kernels include them.
-const SHIM: [(&str, &str); 3] = [
+const SHIM: [(&str, &str); 7] = [
     ("shim.h", include_str!("../../shim/shim.h")),
     ("functions.h", include_str!("../../shim/functions.h")),
     ("copy.h", include_str!("../../shim/copy.h")),
+    ("matrix.h", include_str!("../../shim/matrix.h")),
+    ("small.h", include_str!("../../shim/small.h")),
+    ("cuda_fp16.h", include_str!("../../shim/cuda_fp16.h")),
+    ("cuda_bf16.h", include_str!("../../shim/cuda_bf16.h")),
 ];
 
 /// The compiler, and what tells it from another.
@@ -123,11 +127,17 @@ pub fn library(
     options: &Options,
 ) -> Result<Vec<u8>, String> {
     let (compiler, shim, flags) = (compiler()?, shim()?, flags(options));
-    let mut unit = format!("#include \"shim.h\"\n#line 1 \"{}\"\n", name.replace(['"', '\\', '\n'], "_"));
+    let mut unit = String::from("#include \"shim.h\"\n");
+    // Only where it is used: every line costs each kernel its time.
+    if ["anychip_mma_", "anychip_ldmatrix", "anychip_stmatrix", "anychip_wmma_"].iter().any(|name| text.contains(name))
+    {
+        unit.push_str("#include \"matrix.h\"\n");
+    }
+    unit.push_str(&format!("#line 1 \"{}\"\n", name.replace(['"', '\\', '\n'], "_")));
     unit.push_str(&source::with_dynamic_shared(text));
     unit.push_str("\n#line 1 \"kernels of the program\"\n");
     for kernel in kernels {
-        unit.push_str(&format!("ANYCHIP_KERNEL({}, {})\n", kernel.name, kernel.bound));
+        unit.push_str(&format!("ANYCHIP_KERNEL({0}, {1}{0}, {2})\n", kernel.name, kernel.within, kernel.bound));
     }
     unit.push_str("ANYCHIP_MODULE()\n");
 

@@ -5,6 +5,8 @@
 #[derive(Debug, PartialEq, Eq)]
 pub struct Kernel {
     pub name: String,
+    /// The namespaces that it is defined in, as `a::b::`.
+    pub within: String,
     /// The first argument of `__launch_bounds__`; "0" without one.
     pub bound: String,
 }
@@ -91,7 +93,7 @@ pub fn kernels(source: &str) -> Vec<Kernel> {
         if macro_line || !c_linkage(source, &text, at) {
             continue;
         }
-        kernels.extend(kernel(&text, at + "__global__".len()));
+        kernels.extend(kernel(&text, at + "__global__".len()).map(|k| Kernel { within: namespaces(&text, at), ..k }));
     }
     kernels
 }
@@ -136,7 +138,7 @@ fn kernel(text: &[u8], mut at: usize) -> Option<Kernel> {
             "__attribute__" | "__maxnreg__" | "__cluster_dims__" | "__align__" => {}
             name => {
                 let defined = text.get(skip_blanks(text, end)) == Some(&b'{');
-                return defined.then(|| Kernel { name: name.into(), bound });
+                return defined.then(|| Kernel { name: name.into(), within: String::new(), bound });
             }
         }
         at = end;
@@ -189,6 +191,32 @@ fn pointer(declared: &str, in_function: bool) -> Option<String> {
     })
 }
 
+/// The namespaces around this place.
+fn namespaces(text: &[u8], at: usize) -> String {
+    let mut open: Vec<Option<String>> = Vec::new();
+    for (i, byte) in text[..at].iter().enumerate() {
+        match byte {
+            b'{' => open.push(namespace_before(&text[..i])),
+            b'}' => {
+                open.pop();
+            }
+            _ => {}
+        }
+    }
+    open.into_iter().flatten().map(|name| name + "::").collect()
+}
+
+/// The name, where `namespace name` stands at the end.
+fn namespace_before(text: &[u8]) -> Option<String> {
+    let text = text.trim_ascii_end();
+    let start = text.iter().rposition(|b| !is_word(*b) && *b != b':').map_or(0, |n| n + 1);
+    let before = text[..start].trim_ascii_end();
+    let keyword =
+        before.ends_with(b"namespace") && !before.iter().rev().nth("namespace".len()).is_some_and(|b| is_word(*b));
+    let name = std::str::from_utf8(&text[start..]).ok()?;
+    (keyword && !name.is_empty()).then(|| name.to_owned())
+}
+
 /// Is this place inside of a function's braces?
 fn inside_function(text: &[u8], at: usize) -> bool {
     let mut open = Vec::new();
@@ -221,13 +249,17 @@ mod tests {
             extern "C"
             __global__ void second() {}
             __global__ void mangled(int a) {}
+            namespace outer { struct S { int x; }; namespace a::b {
+            extern "C" __global__ void third() {}
+            } }
         "#;
         let found = kernels(source);
         assert_eq!(
             found,
             [
-                Kernel { name: "first".into(), bound: "(WIDTH * 2)".into() },
-                Kernel { name: "second".into(), bound: "0".into() }
+                Kernel { name: "first".into(), within: "".into(), bound: "(WIDTH * 2)".into() },
+                Kernel { name: "second".into(), within: "".into(), bound: "0".into() },
+                Kernel { name: "third".into(), within: "outer::a::b::".into(), bound: "0".into() },
             ]
         );
     }

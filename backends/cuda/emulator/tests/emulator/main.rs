@@ -6,4 +6,5 @@ mod driver;
 
 mod errors;
 mod kernels;
+mod matrix;
 mod order;
