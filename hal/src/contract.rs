@@ -19,7 +19,8 @@ use crate::{Result, info::DeviceInfo, ir, op, probe::Installed};
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, task::Waker, time::Duration};
 
-/// A way to reach chips: `"cpu"`, `"opencl"`, a vendor's plugin.
+/// A way to reach chips: `"cpu"`, `"opencl"`, a vendor's plugin. In a browser too it is `Send + Sync`: there the types of a backend say
+/// that there is one thread.
 pub trait Driver: Send + Sync {
     /// The name that stands before the colon in a device id: [`DeviceInfo::id`] is `"name:ordinal"`, the ordinal as in
     /// [`Driver::open`]. A driver that can only ever have one device may give the plain name (`"cpu"`); both forms open it.

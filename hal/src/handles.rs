@@ -1,5 +1,5 @@
-//! What every backend keeps behind its integer handles: tables, what memory is left, whether the device is lost; and locks that outlive
-//! a panic.
+//! What backends above a driver keep behind their integer handles: tables, what memory is left, whether the device is lost; locks that
+//! outlive a panic, and waiting with a time limit.
 //!
 //! For backends only; nothing above the contract sees it.
 
@@ -48,7 +48,10 @@ impl<T> Table<T> {
         self.things.read().unwrap_or_else(PoisonError::into_inner).get(&n).cloned()
     }
 
-    /// The thing of a handle, or an error that names it: `what` is a program, a list.
+    /// The thing of a handle; `what` is a program, a list.
+    ///
+    /// # Errors
+    /// `InvalidArgument` that names it: there is none of this handle.
     pub fn find(&self, n: u64, device: &str, what: &str) -> Result<Arc<T>> {
         self.get(n).ok_or_else(|| Error::invalid(format!("{device}: {what} {n} does not exist")))
     }
@@ -111,7 +114,10 @@ impl<B: Bytes> Buffers<B> {
         }
     }
 
-    /// The buffer of a range, after checking that the range lies in it.
+    /// The buffer of a range.
+    ///
+    /// # Errors
+    /// `InvalidArgument`: there is no such buffer, or the range, in bytes, does not lie in it.
     pub fn range(&self, device: &str, r: &Range) -> Result<Arc<B>> {
         let b = self.table.find(r.buffer.0, device, "buffer")?;
         match r.offset.checked_add(r.bytes) {
@@ -132,7 +138,10 @@ impl<B: Bytes> Buffers<B> {
 pub struct Fate(OnceLock<Error>);
 
 impl Fate {
-    /// The error by which it was lost.
+    /// Whether it is not lost.
+    ///
+    /// # Errors
+    /// The one by which it was.
     pub fn alive(&self) -> Result<()> {
         self.0.get().map_or(Ok(()), |e| Err(e.clone()))
     }
@@ -151,16 +160,38 @@ impl Fate {
     }
 }
 
+/// A beginning that time limits count from. A browser has no such clock, and nothing there may wait: any limit is up at once.
+pub struct Since(Option<Instant>);
+
+impl Since {
+    /// From here on.
+    pub fn now() -> Since {
+        Since((!cfg!(target_arch = "wasm32")).then(Instant::now))
+    }
+
+    /// Time since; in a browser, more than any limit.
+    pub fn elapsed(&self) -> Duration {
+        self.0.map_or(Duration::MAX, |begin| begin.elapsed())
+    }
+
+    /// What is left of a limit.
+    pub fn left(&self, limit: Duration) -> Duration {
+        limit.saturating_sub(self.elapsed())
+    }
+}
+
 /// Asks until it is so or the time is up, for drivers whose own wait takes no time limit. Short work is answered at once; long work by
-/// at most a sixteenth late, and its cores are left to it.
+/// at most a sixteenth late, and its cores are left to it. `false`: the time is up.
+///
+/// # Errors
+/// What `ended` says.
 pub fn ask_until(timeout: Duration, mut ended: impl FnMut() -> Result<bool>) -> Result<bool> {
-    // A browser has no such clock, and nothing there waits.
-    let begin = (!cfg!(target_arch = "wasm32")).then(Instant::now);
+    let begin = Since::now();
     loop {
         if ended()? {
             return Ok(true);
         }
-        let waited = begin.map_or(timeout, |b| b.elapsed());
+        let waited = begin.elapsed();
         if waited >= timeout {
             return Ok(false);
         }

@@ -286,8 +286,8 @@ pub struct Arithmetic {
     pub correctly_rounded: bool,
     /// The compiler may contract a·b+c.
     pub may_contract: bool,
-    /// The compiler may compute sums and products in another order, and x − x, 0 · x and x / 0 as it likes (fast math, WGSL). Kernels
-    /// then hide from it what they depend on, which costs them.
+    /// The compiler may compute sums, products and quotients in another order, and x − x, 0 · x, x / x and x / 0 as it likes (fast math,
+    /// WGSL). Kernels then hide from it what they depend on, which costs them. When unsure, say that it may.
     pub may_reassociate: bool,
     /// `fma` rounds once.
     pub fma_fused: bool,

@@ -22,7 +22,8 @@ fn a_binding_at_the_limit_and_one_beyond() {
         let info = d.info();
         let limit = info.limits.max_binding_bytes;
         if limit > FILLED || info.memory.max_alloc < limit + 8192 || info.memory.total < 6 * limit {
-            println!("SKIPPED: a binding at the limit: {d} takes {limit} bytes in one");
+            let (one, all) = (info.memory.max_alloc, info.memory.total);
+            println!("SKIPPED: a binding at the limit: {d} binds {limit} bytes, of {one} in a buffer and {all} in all");
             return;
         }
         let n = (limit / 4) as usize;

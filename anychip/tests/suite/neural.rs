@@ -1,7 +1,15 @@
 //! Matrix products, softmax, norms, embedding. Bounds follow from the operations' error analysis, u = 2⁻²⁴.
 
 use crate::common::{Host, close, on_every_device, same, softmax};
-use anychip::{DType, Program, Tensor, f16};
+use anychip::{
+    DType, Device, Program, Tensor, f16,
+    hal::{
+        self, Driver,
+        device::Layers,
+        layer::{Call, Fault, Planned},
+    },
+};
+use std::sync::Arc;
 
 const U: f64 = f32::EPSILON as f64 / 2.0;
 
@@ -219,6 +227,55 @@ fn programs_replay() {
         let (_, time) = program.run_timed(&[example.clone(), example]).unwrap();
         assert_eq!(time.is_some(), d.info().clock.is_some(), "{d}");
     });
+}
+
+/// The results of a run wait for all that it waited for; as the next run's inputs they name each piece of work once.
+#[test]
+fn states_are_fed_back_without_waiting() {
+    on_every_device(|d| {
+        let big = Host::random(&[512, 512], 1, -1., 1.).on(d);
+        let scale = big.matmul(&big).unwrap().max_all().unwrap().mul(0.0).unwrap();
+        let start = Tensor::from_slice(&[1f32, 2., 3.], 3, d).unwrap();
+        let program = Program::new(d, &[start.clone(), start.clone().add(1.0).unwrap()], |x| {
+            Ok(vec![x[0].add(&x[1])?.mul(0.5)?, x[0].sub(&x[1])?.mul(0.5)?])
+        })
+        .unwrap();
+        let mut state = vec![start.add(&scale).unwrap(), start.clone()];
+        for _ in 0..64 {
+            state = program.run(&state).unwrap();
+        }
+        // Each pair of runs halves both.
+        let want = [1f32, 2., 3.].map(|x| x / 2f32.powi(32));
+        assert_eq!(state[0].to_vec::<f32>().unwrap(), want, "{d}");
+        assert_eq!(state[1].to_vec::<f32>().unwrap(), want, "{d}");
+    });
+}
+
+/// What follows from the weights alone is computed once; where that failed, the next run computes it again.
+#[test]
+fn a_program_outlives_a_failure_of_what_it_computes_once() {
+    let raw = anychip_cpu::CpuDriver::new().open(0).unwrap();
+    let fault = Arc::new(Fault::new(raw));
+    let chip = hal::Device::with_layers(fault.clone(), &Layers::default());
+    let d = Device::from_chain(vec![chip]).unwrap();
+    let w = Host::random(&[8, 8], 1, -1., 1.);
+    let weight = w.on(&d).constant().unwrap();
+    let x = Host::random(&[3, 8], 2, -1., 1.);
+    let input = x.on(&d);
+    input.realize().unwrap();
+    let program = Program::new(&d, &[input.clone()], |x| Ok(vec![x[0].matmul(&weight.exp()?)?])).unwrap();
+    let error = hal::Error::Backend { backend: "cpu".into(), code: 7, message: "planned".into() };
+    fault.plan(Planned { call: Call::Wait, after: 0, times: 2, error });
+    let failed = (0..4).find_map(|_| program.run(&[input.clone()]).and_then(|y| y[0].to_vec::<f32>()).err());
+    assert!(failed.is_some_and(|e| e.to_string().contains("planned")));
+    let want = product(&x, &w.map(f64::exp)).0;
+    let y = (0..4).find_map(|_| program.run(&[input.clone()]).and_then(|y| y[0].to_vec::<f32>()).ok());
+    let y = y.expect("the failure has passed");
+    assert!(
+        y.iter().zip(&want.data).all(|(y, want)| (f64::from(*y) - want).abs() < 1e-4),
+        "{y:?}, must be {:?}",
+        want.data
+    );
 }
 
 /// Where devices keep lists, the third run records what lies between inputs and results; one result here comes from the middle.

@@ -1,6 +1,7 @@
 //! What the opened devices of one platform share: PoCL compiles for a late binary in the same table in which running launches
 //! count themselves, one table for the process, and aborts when a launch ends on an entry that nobody launched. So such
-//! a binary is asked for while no device of the platform works.
+//! a binary is asked for while no device of the platform works: meanwhile submissions to any of them wait, which the contract
+//! otherwise forbids.
 
 use crate::{device::lock, queue::Queue};
 use opencl3::{command_queue as clq, device, types::cl_device_id};

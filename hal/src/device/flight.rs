@@ -4,11 +4,11 @@
 //! poll and wait. A failure that nobody looked at is not forgotten: the next call that waits reports it.
 
 use super::{Buffer, Program, Recorded};
-use crate::{Completion, Error, RawDevice, Result, Submission, Ticket, Work, layer::lock};
+use crate::{Completion, Error, RawDevice, Result, Submission, Ticket, Work, handles::Since, layer::lock};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, OnceLock, TryLockError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// What a submission uses.
@@ -166,9 +166,9 @@ impl Flight {
 
     /// Waits for one piece of work. `false`: the time ran out.
     pub fn wait(&self, work: &InFlight, limit: Option<Duration>) -> bool {
-        let begin = Instant::now();
+        let begin = Since::now();
         loop {
-            let left = limit.map_or(SLICE, |l| l.saturating_sub(begin.elapsed()).min(SLICE));
+            let left = begin.left(limit.unwrap_or(Duration::MAX)).min(SLICE);
             let done = self.ask(work, left);
             if done || left.is_zero() {
                 self.retire();

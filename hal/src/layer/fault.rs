@@ -3,6 +3,7 @@
 use super::{forward, lock};
 use crate::{
     Command, Completion, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawList, Result, Submission, Ticket,
+    handles::Since,
 };
 use std::{
     collections::HashMap,
@@ -10,7 +11,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// A call that can be made to fail.
@@ -88,9 +89,10 @@ impl Fault {
 
     /// A device that is lost does nothing any more, so that callers may free what its work uses: the real one ends it first.
     fn end(&self) {
-        let last: Vec<Ticket> = lock(&self.last).drain().map(|(_, ticket)| ticket).collect();
-        let begin = Instant::now();
-        for ticket in last {
+        // Held to the end: what is being submitted is either among them or fails.
+        let last = lock(&self.last);
+        let begin = Since::now();
+        for &ticket in last.values() {
             while matches!(self.inner.wait(ticket, END), Ok(None)) && begin.elapsed() < END {}
         }
     }
@@ -121,8 +123,9 @@ impl RawDevice for Fault {
     }
     fn submit(&self, work: &Submission<'_>) -> Result<Ticket> {
         self.meet(Call::Submit)?;
+        let mut last = lock(&self.last);
         let ticket = self.inner.submit(work)?;
-        lock(&self.last).insert(work.queue, ticket);
+        last.insert(work.queue, ticket);
         Ok(ticket)
     }
     fn wait(&self, ticket: Ticket, timeout: Duration) -> Result<Option<Completion>> {

@@ -27,12 +27,7 @@ pub use serial::Serial;
 pub use trace::Trace;
 pub use validate::Validate;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Locks; a thread that panicked while it held the lock left plain data behind, which is still whole.
-pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
-    m.lock().unwrap_or_else(PoisonError::into_inner)
-}
+pub(crate) use crate::handles::lock;
 
 /// Writes the methods of `RawDevice` that a layer hands on unchanged.
 macro_rules! forward {

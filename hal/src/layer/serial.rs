@@ -5,12 +5,12 @@
 use super::lock;
 use crate::{
     Command, Completion, DeviceInfo, Loaded, Memory, Module, RawBuffer, RawDevice, RawList, RawProgram, Result,
-    Submission, Ticket, op,
+    Submission, Ticket, handles::Since, op,
 };
 use std::{
     sync::{Arc, Mutex},
     task::Waker,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// How long a wait keeps the device to itself.
@@ -78,9 +78,9 @@ impl RawDevice for Serial {
         self.inner.submit(work)
     }
     fn wait(&self, ticket: Ticket, timeout: Duration) -> Result<Option<Completion>> {
-        let begin = Instant::now();
+        let begin = Since::now();
         loop {
-            let left = timeout.saturating_sub(begin.elapsed());
+            let left = begin.left(timeout);
             {
                 let _turn = lock(&self.turn);
                 if let Some(done) = self.inner.wait(ticket, left.min(SLICE))? {

@@ -635,7 +635,7 @@ fn what_re_association_would_lose_is_hidden() {
         b.store(Place::Buffer(out), at, y);
         b.finish().expect("well built")
     };
-    let cases: [(&str, Make<'_>, usize, f32); 7] = [
+    let cases: [(&str, Make<'_>, usize, f32); 11] = [
         (
             "(x + 1) + -1",
             &|b, x| {
@@ -675,6 +675,41 @@ fn what_re_association_would_lose_is_hidden() {
             f32::INFINITY,
         ),
         ("x - x", &|b, x| b.sub(x, x), 1, 0.0),
+        ("x / x", &|b, x| b.binary(BinaryOp::Div, x, x), 1, 1.0),
+        (
+            "(x / 3) · 3",
+            &|b, x| {
+                let c = b.f32(3.0);
+                let s = b.binary(BinaryOp::Div, x, c);
+                b.mul(s, c)
+            },
+            1,
+            (1e-9 / 3.0) * 3.0,
+        ),
+        (
+            "mul_add(x · 1e30, 1e30, x)",
+            &|b, x| {
+                let c = b.f32(1e30);
+                let s = b.mul(x, c);
+                b.mul_add(s, c, x)
+            },
+            1,
+            f32::INFINITY,
+        ),
+        (
+            "Kahan's compensation of a variable's sum",
+            &|b, x| {
+                let one = b.f32(1.0);
+                let sum = b.var("sum", one);
+                let before = b.get(sum);
+                let t = b.add(before, x);
+                let again = b.get(sum);
+                let added = b.sub(t, again);
+                b.sub(added, x)
+            },
+            2,
+            -1e-9,
+        ),
         ("x + x", &|b, x| b.add(x, x), 0, 2e-9),
         (
             "(x + 1) · 3",

@@ -95,12 +95,13 @@ impl Plan {
         );
         let _ = writeln!(
             text,
-            "        inputs {}, weights {}, results {}, workspaces {}, computed once and kept {}",
+            "        inputs {}, weights {}, results {}, workspaces {}, computed once and kept {}, kept between runs {}",
             size(memory.inputs),
             size(memory.constants),
             size(memory.outputs),
             size(memory.workspace),
-            size(memory.settled)
+            size(memory.settled),
+            size(memory.kept)
         );
         for f in &self.fallbacks {
             let _ = writeln!(text, "fell back: {f}");

@@ -1,6 +1,9 @@
 //! One run of a plan: buffers for its values, launches queued device by device, and the part of a program that is settled.
 
-use super::{leaf::leaf_on, lists::Lists};
+use super::{
+    leaf::{add, leaf_on},
+    lists::Lists,
+};
 use crate::{
     graph::{Node, Placed},
     plan::{Plan, ValueRef, memory::Layout},
@@ -226,6 +229,11 @@ impl Settled {
         work.extend(run.submitted);
         Ok(Settled { values, work })
     }
+
+    /// Some of them did not come to be.
+    pub fn failed(&self) -> bool {
+        self.work.iter().any(|w| matches!(w.poll(), Some(Err(_))))
+    }
 }
 
 /// What a program has ready for a run.
@@ -250,7 +258,7 @@ pub fn execute(
     run.have(settled.map(|s| s.0));
     if let Some(lists) = lists {
         run.slots.clone_from_slice(lists.slots());
-        run.before.extend(lists.open());
+        lists.open().for_each(|w| add(&mut run.before, &w));
     }
     let mut next = 0;
     while next < plan.launches.len() {
@@ -274,9 +282,9 @@ pub fn execute(
         outputs.push((device, run.buffer(v, device)?));
     }
     let mut work = run.before;
+    let open = settled.into_iter().flat_map(|(s, _)| &s.work).filter(|w| !matches!(w.poll(), Some(Ok(()))));
+    open.for_each(|w| add(&mut work, w));
     work.extend(run.submitted.iter().cloned());
-    let open = |s: &Settled| s.work.iter().filter(|w| !matches!(w.poll(), Some(Ok(())))).cloned().collect::<Vec<_>>();
-    work.extend(settled.into_iter().flat_map(|(s, _)| open(s)));
     let work: Arc<[Arc<Pending>]> = work.into();
     let outputs = outputs
         .into_iter()

@@ -7,6 +7,13 @@ use anychip_hal::{
 };
 use std::sync::Arc;
 
+/// Adds work once: the results of a run name all that it waited for, and a program's results may be its next inputs.
+pub fn add(open: &mut Vec<Arc<Pending>>, work: &Arc<Pending>) {
+    if !open.iter().any(|w| Arc::ptr_eq(w, work)) {
+        open.push(work.clone());
+    }
+}
+
 /// The buffer of a node's value on a device: where it lies already, or brought there. Work that still writes it is added to
 /// `open`.
 pub fn leaf_on(node: &Node, device: &Device, open: &mut Vec<Arc<Pending>>) -> Result<Buffer> {
@@ -22,7 +29,7 @@ pub fn leaf_on(node: &Node, device: &Device, open: &mut Vec<Arc<Pending>>) -> Re
         for w in work.iter() {
             match w.poll() {
                 Some(Ok(())) => {}
-                None => open.push(w.clone()),
+                None => add(open, w),
                 Some(Err(e)) => failed = failed.or(Some(e)),
             }
         }
@@ -44,7 +51,7 @@ pub fn leaf_on(node: &Node, device: &Device, open: &mut Vec<Arc<Pending>>) -> Re
     let mut state = node.state();
     // Two threads may have brought it at once: one copy is enough.
     if let Some(p) = state.placed.iter().find(|p| p.device == *device && p.failure().is_none()) {
-        open.extend(p.work.iter().cloned());
+        p.work.iter().for_each(|w| add(open, w));
         return Ok(p.buffer.clone());
     }
     state.placed.retain(|p| p.device != *device);

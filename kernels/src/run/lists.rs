@@ -42,6 +42,15 @@ impl Kept {
         *kept = sum;
         Some(Kept { device: device.number(), bytes: more })
     }
+
+    /// Less than was thought.
+    fn shrink(&mut self, to: u64) {
+        let mut all = bytes();
+        if let Some(kept) = all.get_mut(&self.device) {
+            *kept -= self.bytes.saturating_sub(to);
+        }
+        self.bytes = self.bytes.min(to);
+    }
 }
 
 impl Drop for Kept {
@@ -56,6 +65,16 @@ impl Drop for Kept {
     }
 }
 
+/// What came of recording.
+pub enum Outcome {
+    /// Stretches, and what they keep.
+    Lists(Lists),
+    /// Other programs keep as much as all together may: later, perhaps.
+    NoRoom,
+    /// The device has no lists, or there is nothing that would be worth one.
+    Nothing,
+}
+
 /// The recorded stretches of a program on its device, and the memory that they name.
 pub struct Lists {
     /// Which launches each stands for.
@@ -68,8 +87,7 @@ pub struct Lists {
 }
 
 impl Lists {
-    /// Records what can be, where the device keeps lists of its own; `None`: nothing that would be worth it. The first `inputs`
-    /// leaves are the inputs.
+    /// Records what can be, where the device keeps lists of its own. The first `inputs` leaves are the inputs.
     pub fn record(
         plan: &Plan,
         memory: &Layout,
@@ -77,9 +95,9 @@ impl Lists {
         leaves: &[Node],
         inputs: usize,
         settled: Option<(&Settled, &[bool])>,
-    ) -> Result<Option<Lists>> {
-        let [device] = chain else { return Ok(None) };
-        let Some(kept) = Kept::new(device, memory.bytes()) else { return Ok(None) };
+    ) -> Result<Outcome> {
+        let [device] = chain else { return Ok(Outcome::Nothing) };
+        let Some(mut kept) = Kept::new(device, memory.bytes()) else { return Ok(Outcome::NoRoom) };
         let fixed = |n: usize| settled.is_some_and(|(_, launches)| launches[n]);
         let moves = |v: &ValueRef| match *v {
             ValueRef::Leaf(n) => n < inputs,
@@ -98,14 +116,19 @@ impl Lists {
                 let steps = own.into_iter().map(|n| run.step(n)).collect::<Result<Vec<_>>>()?;
                 let list = device.record(steps)?;
                 if !list.is_native() {
-                    return Ok(None);
+                    return Ok(Outcome::Nothing);
                 }
                 stretches.push((begin..next, list));
             }
             next += 1;
         }
         let (slots, work) = run.kept();
-        Ok((!stretches.is_empty()).then_some(Lists { stretches, slots, work, kept }))
+        if stretches.is_empty() {
+            return Ok(Outcome::Nothing);
+        }
+        // The rest of the layout is every run's own.
+        kept.shrink(slots.iter().zip(&memory.slots).filter(|(b, _)| b.is_some()).map(|(_, slot)| slot.1).sum());
+        Ok(Outcome::Lists(Lists { stretches, slots, work, kept }))
     }
 
     /// The stretch that begins with a launch.

@@ -2,7 +2,7 @@
 
 use super::{
     exec::{Prepared, Settled, execute, read_by_the_rest, settled_launches},
-    lists::Lists,
+    lists::{Lists, Outcome},
     realize, without_lost,
 };
 use crate::{
@@ -71,7 +71,14 @@ impl Ready {
         }
         let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(s) = &*settled {
-            return Ok(Some(s.clone()));
+            if !s.failed() {
+                return Ok(Some(s.clone()));
+            }
+            // They are computed once more; lists name what was there before.
+            let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
+            if matches!(*replay, Replay::Lists(_)) {
+                *replay = Replay::Runs(2);
+            }
         }
         let s = Arc::new(Settled::new(&self.plan, &self.chain, leaves, &self.fixed)?);
         *settled = Some(s.clone());
@@ -89,8 +96,9 @@ impl Ready {
             if *runs > 2 {
                 let settled = settled.map(|s| (s, self.fixed.as_slice()));
                 *replay = match Lists::record(&self.plan, &self.memory, &self.chain, leaves, inputs, settled) {
-                    Ok(Some(lists)) => Replay::Lists(lists),
-                    Ok(None) => Replay::Never,
+                    Ok(Outcome::Lists(lists)) => Replay::Lists(lists),
+                    Ok(Outcome::Nothing) => Replay::Never,
+                    Ok(Outcome::NoRoom) => Replay::Runs(0),
                     // The run says for itself what it fails with; a later one may have the memory.
                     Err(_) => Replay::Runs(0),
                 };
@@ -197,7 +205,7 @@ impl Program {
         let (outputs, under_way) = match execute(plan, memory, chain, &leaves, profile, Prepared { settled, lists }) {
             // What the lists keep may be what is missing.
             Err(Error::OutOfMemory { .. }) if listed => {
-                replay.as_deref_mut().into_iter().for_each(|r| *r = Replay::Never);
+                replay.as_deref_mut().into_iter().for_each(|r| *r = Replay::Runs(0));
                 execute(plan, memory, chain, &leaves, profile, Prepared { settled, lists: None })?
             }
             done => done?,

@@ -72,7 +72,7 @@ pub fn pick(info: &DeviceInfo, p: &Problem) -> Schedule {
 fn shared(info: &DeviceInfo, p: &Problem) -> Option<Schedule> {
     let subgroups = info.subgroups.as_ref().filter(|s| s.min == s.max && (2..=64).contains(&s.max))?;
     let lanes = subgroups.max;
-    let has = [Feature::SubgroupShuffle, Feature::SubgroupReduce].into_iter().all(|f| info.has(f));
+    let has = [Feature::Subgroup, Feature::SubgroupShuffle, Feature::SubgroupReduce].into_iter().all(|f| info.has(f));
     if !has || info.vector > 1 || compute_type(p.dtype) != DType::F32 {
         return None;
     }

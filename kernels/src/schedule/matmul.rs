@@ -100,7 +100,8 @@ pub fn candidates(info: &DeviceInfo, dtype: DType) -> Vec<Schedule> {
 /// Lanes of a subgroup that share the rows of a tile, where the device has subgroups of one size that rows divide or that divide
 /// rows; else 1.
 fn spread(info: &DeviceInfo, rows: u32) -> u8 {
-    let one_size = info.subgroups.as_ref().filter(|s| s.min == s.max && info.has(Feature::SubgroupShuffle));
+    let has = info.has(Feature::Subgroup) && info.has(Feature::SubgroupShuffle);
+    let one_size = info.subgroups.as_ref().filter(|s| s.min == s.max && has);
     match one_size.map_or(1, |s| s.max) {
         n @ 2..=64 if rows.is_multiple_of(n) || n.is_multiple_of(rows) => n as u8,
         _ => 1,

@@ -1,5 +1,5 @@
 //! What a compiler may compute otherwise than it stands there: to one that re-associates, `(a + b) - a` is `b`, and what a formula
-//! meant to learn of the rounding is lost; `(x + 1) - 1` is `x`; `0 · x` and `x / 0` are anything.
+//! meant to learn of the rounding is lost; `(x + 1) - 1` is `x`; `0 · x`, `x / 0` and `x / x` are anything.
 //!
 //! Where a device's facts allow that (WGSL does), such an operand is hidden: its bits are changed by a number that is 0, as only the
 //! launch knows. Terms are looked for through a few sums; products with a common factor are not. 16-bit floats are computed as they
@@ -17,6 +17,10 @@ enum Made {
     /// Of these terms.
     Sum([Value; 2]),
     Product([Value; 2]),
+    /// The first by the second.
+    Quotient([Value; 2]),
+    /// A variable, with what was set last before, as the text goes.
+    Read(VarId, Option<Value>),
 }
 
 struct Loose {
@@ -36,6 +40,25 @@ impl Loose {
         }
     }
 
+    /// Where a variable was read, what it may hold.
+    fn through(&self, v: Value) -> Value {
+        match self.made.get(&self.root(v)) {
+            Some(Made::Read(_, Some(x))) => self.through(*x),
+            _ => self.root(v),
+        }
+    }
+
+    /// The same number, as far as can be seen: two reads of a variable count as such, since hiding too much only costs.
+    fn same(&self, a: Value, b: Value) -> bool {
+        let read = |v: Value| match self.made.get(&self.root(v)) {
+            Some(Made::Read(var, _)) => Some(*var),
+            _ => None,
+        };
+        self.root(a) == self.root(b)
+            || self.through(a) == self.through(b)
+            || read(a).is_some_and(|var| read(b) == Some(var))
+    }
+
     fn constant(&self, v: Value) -> Option<u64> {
         match self.made.get(&self.root(v)) {
             Some(Made::Constant(bits)) => Some(*bits),
@@ -52,14 +75,18 @@ impl Loose {
     /// `x − x`.
     fn opposite(&self, op: BinaryOp, a: Value, b: Value) -> bool {
         match op {
-            BinaryOp::Sub => a == b,
+            BinaryOp::Sub => self.same(a, b),
             _ => a != b && self.root(a) == self.root(b),
         }
     }
 
     /// Two constants make one, and a number less itself makes nothing.
     fn meet(&self, a: Value, b: Value) -> bool {
-        self.root(a) == self.root(b) || self.constant(a).is_some() && self.constant(b).is_some()
+        self.same(a, b) || self.constants(a, b)
+    }
+
+    fn constants(&self, a: Value, b: Value) -> bool {
+        self.constant(a).is_some() && self.constant(b).is_some()
     }
 
     /// Whether adding `other` may be computed with a term of `v` before the rest of it.
@@ -68,7 +95,7 @@ impl Loose {
     }
 
     fn sum_meets_within(&self, v: Value, other: Value, depth: u32) -> bool {
-        match self.made.get(&self.root(v)) {
+        match self.made.get(&self.through(v)) {
             Some(Made::Sum(terms)) if depth > 0 => {
                 terms.iter().any(|t| self.meet(*t, other) || self.sum_meets_within(*t, other, depth - 1))
             }
@@ -78,10 +105,22 @@ impl Loose {
 
     /// Whether multiplying or dividing by `other` may be computed with a factor of `v` before the rest of it.
     fn product_meets(&self, v: Value, other: Value, divides: bool) -> bool {
-        let both = |t: Value| {
-            divides && self.root(t) == self.root(other) || self.constant(t).is_some() && self.constant(other).is_some()
-        };
-        matches!(self.made.get(&self.root(v)), Some(Made::Product(of)) if of.iter().any(|t| both(*t)))
+        match self.made.get(&self.through(v)) {
+            Some(Made::Product(of)) => of.iter().any(|t| divides && self.same(*t, other) || self.constants(*t, other)),
+            Some(Made::Quotient([a, b])) => {
+                let cancels = if divides { *a } else { *b };
+                self.same(cancels, other) || self.constants(*a, other) || self.constants(*b, other)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether `v` is the product of these two.
+    fn is_product(&self, v: Value, a: Value, b: Value) -> bool {
+        match self.made.get(&self.through(v)) {
+            Some(Made::Product([x, y])) => self.same(*x, a) && self.same(*y, b) || self.same(*x, b) && self.same(*y, a),
+            _ => false,
+        }
     }
 }
 
@@ -90,7 +129,11 @@ pub(super) fn lower(e: &mut Emit, info: &DeviceInfo) -> Result<()> {
         return Ok(());
     }
     let mut p = Loose { made: HashMap::new(), wide: info.support(DType::U64).arithmetic };
+    let mut set = HashMap::new();
     visit(&e.k.body, &mut |i| {
+        if let Op::Set(var, x) = &i.op {
+            set.insert(*var, *x);
+        }
         let Some(out) = i.out.filter(|v| p.code_type(e, *v).is_some()) else { return };
         let made = match &i.op {
             Op::Const(bits) => Made::Constant(*bits),
@@ -101,7 +144,9 @@ pub(super) fn lower(e: &mut Emit, info: &DeviceInfo) -> Result<()> {
             Op::Unary(UnaryOp::Neg, a) => Made::Negated(*a),
             Op::Binary(BinaryOp::Add | BinaryOp::Sub, a, b) => Made::Sum([*a, *b]),
             Op::MulAdd(_, _, c) => Made::Sum([*c, *c]),
-            Op::Binary(BinaryOp::Mul | BinaryOp::Div, a, b) => Made::Product([*a, *b]),
+            Op::Binary(BinaryOp::Mul, a, b) => Made::Product([*a, *b]),
+            Op::Binary(BinaryOp::Div, a, b) => Made::Quotient([*a, *b]),
+            Op::Get(var) => Made::Read(*var, set.get(var).copied()),
             _ => return,
         };
         p.made.insert(out, made);
@@ -146,7 +191,10 @@ impl Pass for Loose {
                         let meets = [self.product_meets(x, y, false), self.product_meets(y, x, false)];
                         [meets[0] || self.zero(e, x), meets[1] || self.zero(e, y)]
                     }
-                    _ => [self.product_meets(x, y, true) || self.zero(e, x), self.zero(e, y)],
+                    _ => {
+                        let meets = self.same(x, y) || self.product_meets(x, y, true);
+                        [meets || self.zero(e, x), self.zero(e, y)]
+                    }
                 };
                 if hidden[0] {
                     *a = self.hide(e, x);
@@ -156,10 +204,14 @@ impl Pass for Loose {
                 }
             }
             // In WGSL a product and a sum.
-            (Op::MulAdd(a, b, _), Some(_)) => {
-                for v in [a, b] {
-                    if self.zero(e, *v) {
-                        *v = self.hide(e, *v);
+            (Op::MulAdd(a, b, c), Some(_)) => {
+                let (x, y) = (*a, *b);
+                if self.is_product(*c, x, y) {
+                    *c = self.hide(e, *c);
+                }
+                for (v, of, other) in [(a, x, y), (b, y, x)] {
+                    if self.zero(e, of) || self.product_meets(of, other, false) {
+                        *v = self.hide(e, of);
                     }
                 }
             }
