@@ -263,13 +263,14 @@ fn a_program_outlives_a_failure_of_what_it_computes_once() {
     let x = Host::random(&[3, 8], 2, -1., 1.);
     let input = x.on(&d);
     input.realize().unwrap();
-    let program = Program::new(&d, &[input.clone()], |x| Ok(vec![x[0].matmul(&weight.exp()?)?])).unwrap();
+    let program = Program::new(&d, std::slice::from_ref(&input), |x| Ok(vec![x[0].matmul(&weight.exp()?)?])).unwrap();
     let error = hal::Error::Backend { backend: "cpu".into(), code: 7, message: "planned".into() };
     fault.plan(Planned { call: Call::Wait, after: 0, times: 2, error });
-    let failed = (0..4).find_map(|_| program.run(&[input.clone()]).and_then(|y| y[0].to_vec::<f32>()).err());
+    let failed =
+        (0..4).find_map(|_| program.run(std::slice::from_ref(&input)).and_then(|y| y[0].to_vec::<f32>()).err());
     assert!(failed.is_some_and(|e| e.to_string().contains("planned")));
     let want = product(&x, &w.map(f64::exp)).0;
-    let y = (0..4).find_map(|_| program.run(&[input.clone()]).and_then(|y| y[0].to_vec::<f32>()).ok());
+    let y = (0..4).find_map(|_| program.run(std::slice::from_ref(&input)).and_then(|y| y[0].to_vec::<f32>()).ok());
     let y = y.expect("the failure has passed");
     assert!(
         y.iter().zip(&want.data).all(|(y, want)| (f64::from(*y) - want).abs() < 1e-4),
