@@ -25,8 +25,8 @@ ANYCHIP_INLINE void anychip_copy_until(unsigned group) {
 ANYCHIP_INLINE void anychip_cp_async(void* shared, const void* global, unsigned bytes, unsigned take) {
   // Names the function that only modules with fibers have: copies need a thread's own memory.
   if (!anychip_self) anychip_collective(0, 0, 1u << anychip_laneid(), nullptr, nullptr, 0);
-  if ((bytes != 4 && bytes != 8 && bytes != 16) || take > bytes) anychip_host->fail(719, "cp.async copies 4, 8 or 16 bytes");
-  if ((size_t)shared % bytes || (size_t)global % bytes) anychip_host->fail(716, "cp.async: an address is not aligned to the copied bytes");
+  if ((bytes != 4 && bytes != 8 && bytes != 16) || take > bytes) anychip_host->fail(anychip_host, 719, "cp.async copies 4, 8 or 16 bytes");
+  if ((size_t)shared % bytes || (size_t)global % bytes) anychip_host->fail(anychip_host, 716, "cp.async: an address is not aligned to the copied bytes");
   anychip_lane* l = anychip_self;
   // A copy may finish at any time: with no room left the oldest does.
   if (l->count == ANYCHIP_COPIES) {

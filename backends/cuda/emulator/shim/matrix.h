@@ -8,28 +8,24 @@ template <int RA, class C> struct anychip_mma_post { const unsigned *a, *b; cons
 template <class A, class B, int RA, class C> static void anychip_do_mma(void** posts, unsigned lanes) {
   typedef anychip_mma_post<RA, C> P;
   const int per = 32 / A::bits, K = RA / 2 * 4 * per;
-  if (lanes != 0xffffffffu) return anychip_host->fail(719, "mma.sync needs all 32 lanes");
-  typedef decltype(A::of(0)) E;
-  E a[16][K], b[8][K];
+  if (lanes != 0xffffffffu) return anychip_host->fail(anychip_host, 719, "mma.sync needs all 32 lanes");
+  typedef typename anychip_sum<C>::type S;
+  typename anychip_sum<C>::row b[K], sums[16];
+  S a[16][K];
   for (int lane = 0; lane < 32; lane++) {
     P* p = (P*)posts[lane];
     int g = lane >> 2, t = lane & 3;
     for (int r = 0; r < RA; r++)
-      for (int i = 0; i < per; i++) a[g + 8 * (r & 1)][(r >> 1) * 4 * per + t * per + i] = anychip_part<A>(p->a[r], i);
+      for (int i = 0; i < per; i++) a[g + 8 * (r & 1)][(r >> 1) * 4 * per + t * per + i] = (S)anychip_part<A>(p->a[r], i);
     for (int r = 0; r < RA / 2; r++)
-      for (int i = 0; i < per; i++) b[g][r * 4 * per + t * per + i] = anychip_part<B>(p->b[r], i);
+      for (int i = 0; i < per; i++) b[r * 4 * per + t * per + i][g] = (S)anychip_part<B>(p->b[r], i);
+    for (int i = 0; i < 4; i++) sums[g + 8 * (i >> 1)][2 * t + (i & 1)] = (S)p->c[i];
   }
-  for (int lane = 0; lane < 32; lane++) {
-    P* p = (P*)posts[lane];
-    C d[4];
-    for (int i = 0; i < 4; i++) {
-      int row = (lane >> 2) + 8 * (i >> 1), col = (lane & 3) * 2 + (i & 1);
-      typename anychip_sum<C>::type sum = p->c[i];
-      for (int k = 0; k < K; k++) sum += (typename anychip_sum<C>::type)a[row][k] * b[col][k];
-      d[i] = anychip_sum<C>::of(sum);
-    }
-    for (int i = 0; i < 4; i++) p->d[i] = d[i];
-  }
+  for (int row = 0; row < 16; row++)
+    for (int k = 0; k < K; k++) sums[row] += a[row][k] * b[k];
+  for (int lane = 0; lane < 32; lane++)
+    for (int i = 0; i < 4; i++)
+      ((P*)posts[lane])->d[i] = anychip_sum<C>::of(sums[(lane >> 2) + 8 * (i >> 1)][(lane & 3) * 2 + (i & 1)]);
 }
 template <class A, class B, int RA, class C> ANYCHIP_INLINE void anychip_mma(C* d, const unsigned* a, const unsigned* b, const C* c) {
   anychip_mma_post<RA, C> post = {a, b, c, d};
@@ -60,25 +56,28 @@ ANYCHIP_MMA(anychip_mma_m16n8k32_e5m2_f32, anychip_e5m2, anychip_e5m2, 4, float)
 #if __CUDA_ARCH__ >= 800
 struct anychip_mma_f16_post { const unsigned *a, *b, *c; unsigned* d; };
 static void anychip_do_mma_f16(void** posts, unsigned lanes) {
-  float a[16][16], b[8][16];
-  if (lanes != 0xffffffffu) return anychip_host->fail(719, "mma.sync needs all 32 lanes");
+  anychip_sum<float>::row b[16], sums[16];
+  double a[16][16];
+  if (lanes != 0xffffffffu) return anychip_host->fail(anychip_host, 719, "mma.sync needs all 32 lanes");
   for (int lane = 0; lane < 32; lane++) {
     anychip_mma_f16_post* p = (anychip_mma_f16_post*)posts[lane];
+    int g = lane >> 2, t = lane & 3;
     for (int r = 0; r < 4; r++)
-      for (int i = 0; i < 2; i++) a[(lane >> 2) + 8 * (r & 1)][(r >> 1) * 8 + (lane & 3) * 2 + i] = anychip_part<anychip_f16>(p->a[r], i);
+      for (int i = 0; i < 2; i++) a[g + 8 * (r & 1)][(r >> 1) * 8 + t * 2 + i] = anychip_part<anychip_f16>(p->a[r], i);
     for (int r = 0; r < 2; r++)
-      for (int i = 0; i < 2; i++) b[lane >> 2][r * 8 + (lane & 3) * 2 + i] = anychip_part<anychip_f16>(p->b[r], i);
+      for (int i = 0; i < 2; i++) {
+        b[r * 8 + t * 2 + i][g] = anychip_part<anychip_f16>(p->b[r], i);
+        sums[g + 8 * r][2 * t + i] = anychip_part<anychip_f16>(p->c[r], i);
+      }
   }
-  for (int lane = 0; lane < 32; lane++) {
-    anychip_mma_f16_post* p = (anychip_mma_f16_post*)posts[lane];
-    unsigned d[2] = {0, 0};
-    for (int i = 0; i < 4; i++) {
-      double sum = anychip_part<anychip_f16>(p->c[i >> 1], i & 1);
-      for (int k = 0; k < 16; k++) sum += (double)a[(lane >> 2) + 8 * (i >> 1)][k] * b[(lane & 3) * 2 + (i & 1)][k];
-      d[i >> 1] |= anychip_narrow<5, 10>(sum) << (16 * (i & 1));
+  for (int row = 0; row < 16; row++)
+    for (int k = 0; k < 16; k++) sums[row] += a[row][k] * b[k];
+  for (int lane = 0; lane < 32; lane++)
+    for (int r = 0; r < 2; r++) {
+      int row = (lane >> 2) + 8 * r, col = (lane & 3) * 2;
+      ((anychip_mma_f16_post*)posts[lane])->d[r] =
+          anychip_narrow<5, 10>(sums[row][col]) | anychip_narrow<5, 10>(sums[row][col + 1]) << 16;
     }
-    p->d[0] = d[0], p->d[1] = d[1];
-  }
 }
 ANYCHIP_INLINE void anychip_mma_m16n8k16_f16_f16(unsigned* d, const unsigned* a, const unsigned* b, const unsigned* c) {
   anychip_mma_f16_post post = {a, b, c, d};
@@ -89,11 +88,11 @@ ANYCHIP_INLINE void anychip_mma_m16n8k16_f16_f16(unsigned* d, const unsigned* a,
 // ---- ldmatrix, stmatrix: N matrices of 8 rows of 8 × 16 bits; lane 8 i + j brings the address of row j of matrix i ----
 struct anychip_rows { const char* row; unsigned* r; };
 template <int N, bool transposed, bool store> static void anychip_do_rows(void** posts, unsigned lanes) {
-  if (lanes != 0xffffffffu) return anychip_host->fail(719, "ldmatrix and stmatrix need all 32 lanes");
+  if (lanes != 0xffffffffu) return anychip_host->fail(anychip_host, 719, "ldmatrix and stmatrix need all 32 lanes");
   for (int i = 0; i < N; i++) {
     for (int j = 0; j < 8; j++)
       if ((size_t)((anychip_rows*)posts[8 * i + j])->row % 16)
-        return anychip_host->fail(716, "ldmatrix, stmatrix: a row is not aligned to 16 bytes");
+        return anychip_host->fail(anychip_host, 716, "ldmatrix, stmatrix: a row is not aligned to 16 bytes");
     for (int lane = 0; lane < 32; lane++)
       for (int h = 0; h < 2; h++) {
         int row = transposed ? 2 * (lane & 3) + h : lane >> 2, col = transposed ? lane >> 2 : 2 * (lane & 3) + h;
@@ -146,22 +145,22 @@ ANYCHIP_INLINE void anychip_wmma_store(float* p, const float* r, unsigned ld, bo
 }
 struct anychip_wmma_post { const unsigned *a, *b; const float* c; float* d; };
 template <class A> static void anychip_do_wmma(void** posts, unsigned lanes) {
-  if (lanes != 0xffffffffu) return anychip_host->fail(719, "wmma needs all 32 lanes");
-  float a[16][16], b[16][16];
+  if (lanes != 0xffffffffu) return anychip_host->fail(anychip_host, 719, "wmma needs all 32 lanes");
+  anychip_sum<float>::row b[16][2], sums[16][2];
+  double a[16][16];
   for (int lane = 0; lane < 32; lane++)
     for (int i = 0; i < 8; i++) {
       anychip_wmma_post* p = (anychip_wmma_post*)posts[lane];
-      a[lane >> 1][(lane & 1) * 8 + i] = anychip_part<A>(p->a[i >> 1], i & 1);
-      b[lane >> 1][(lane & 1) * 8 + i] = anychip_part<A>(p->b[i >> 1], i & 1);
+      int line = lane >> 1, half = lane & 1;
+      a[line][half * 8 + i] = anychip_part<A>(p->a[i >> 1], i & 1);
+      b[half * 8 + i][line >> 3][line & 7] = anychip_part<A>(p->b[i >> 1], i & 1);
+      sums[line][half][i] = p->c[i];
     }
-  for (int lane = 0; lane < 32; lane++) {
-    anychip_wmma_post* p = (anychip_wmma_post*)posts[lane];
-    for (int i = 0; i < 8; i++) {
-      double sum = p->c[i];
-      for (int k = 0; k < 16; k++) sum += (double)a[lane >> 1][k] * b[(lane & 1) * 8 + i][k];
-      p->d[i] = anychip_cut(sum);
-    }
-  }
+  for (int row = 0; row < 16; row++)
+    for (int k = 0; k < 16; k++)
+      for (int half = 0; half < 2; half++) sums[row][half] += a[row][k] * b[k][half];
+  for (int lane = 0; lane < 32; lane++)
+    for (int i = 0; i < 8; i++) ((anychip_wmma_post*)posts[lane])->d[i] = anychip_cut(sums[lane >> 1][lane & 1][i]);
 }
 #if __CUDA_ARCH__ >= 700
 ANYCHIP_INLINE void anychip_wmma_mma_f16(float* d, const unsigned* a, const unsigned* b, const float* c) {

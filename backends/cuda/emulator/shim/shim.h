@@ -61,10 +61,10 @@ typedef void (*anychip_together)(void** posts, unsigned lanes);
 struct anychip_calls {
   // Waits until `lanes` of the warp (scope 0, a mask), or so many threads (scope 1, `which` is the barrier, 0 lanes: all of the block),
   // or the four warps around the caller (scope 2) have come here with the same `f`; the last of them runs it over what they posted.
-  void (*collective)(unsigned scope, unsigned which, unsigned lanes, anychip_together f, void* post, unsigned line);
-  unsigned (*alive)();
-  void (*yield)();
-  void (*fail)(int code, const char* why);
+  void (*collective)(const anychip_calls* self, unsigned scope, unsigned which, unsigned lanes, anychip_together f, void* post, unsigned line);
+  unsigned (*alive)(const anychip_calls* self);
+  void (*yield)(const anychip_calls* self);
+  void (*fail)(const anychip_calls* self, int code, const char* why);
 };
 struct anychip_lane;
 struct anychip_binding {
@@ -89,7 +89,7 @@ static const int warpSize = 32;
 extern "C" __attribute__((noinline)) inline void anychip_collective(unsigned scope, unsigned which, unsigned lanes,
                                                                                     anychip_together f, void* post, unsigned line) {
   __asm__ volatile("" ::: "memory");
-  anychip_host->collective(scope, which, lanes, f, post, line);
+  anychip_host->collective(anychip_host, scope, which, lanes, f, post, line);
   __asm__ volatile("" ::: "memory");
 }
 ANYCHIP_INLINE unsigned anychip_linear() { return threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z); }
@@ -177,7 +177,7 @@ ANYCHIP_INLINE int __all_sync(unsigned mask, int yes) {
 }
 ANYCHIP_INLINE unsigned __activemask() {
   anychip_collective(0, 0, 1u << anychip_laneid(), nullptr, nullptr, 0);
-  return anychip_host->alive();
+  return anychip_host->alive(anychip_host);
 }
 ANYCHIP_INLINE void anychip_do_match(void** posts, unsigned lanes) {
   for (unsigned i = 0; i < 32; i++)
@@ -232,10 +232,10 @@ ANYCHIP_REDUCE(max, unsigned)
 ANYCHIP_REDUCE(and, unsigned)
 ANYCHIP_REDUCE(or, unsigned)
 ANYCHIP_REDUCE(xor, unsigned)
-ANYCHIP_INLINE void __nanosleep(unsigned) { anychip_collective(0, 0, 1u << anychip_laneid(), nullptr, nullptr, 0); anychip_host->yield(); }
-ANYCHIP_INLINE void __trap() { anychip_host->fail(719, "the kernel called __trap()"); }
+ANYCHIP_INLINE void __nanosleep(unsigned) { anychip_collective(0, 0, 1u << anychip_laneid(), nullptr, nullptr, 0); anychip_host->yield(anychip_host); }
+ANYCHIP_INLINE void __trap() { anychip_host->fail(anychip_host, 719, "the kernel called __trap()"); }
 #define __brkpt() __trap()
-#define assert(c) ((c) ? (void)0 : anychip_host->fail(710, "assertion failed in the kernel: " #c))
+#define assert(c) ((c) ? (void)0 : anychip_host->fail(anychip_host, 710, "assertion failed in the kernel: " #c))
 extern "C" int printf(const char*, ...);
 
 // ---- atomics ----

@@ -75,9 +75,11 @@ ANYCHIP_INLINE float anychip_cut(double x) {
 template <class C> struct anychip_sum;
 template <> struct anychip_sum<float> {
   typedef double type;
+  typedef double row __attribute__((vector_size(64)));
   static float of(double x) { return anychip_cut(x); }
 };
 template <> struct anychip_sum<int> {
   typedef unsigned type;
+  typedef unsigned row __attribute__((vector_size(32)));
   static int of(unsigned x) { return (int)x; }
 };

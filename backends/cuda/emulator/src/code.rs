@@ -24,6 +24,7 @@ impl Code {
     pub const NOT_READY: Code = Code(600);
     pub const ILLEGAL_ADDRESS: Code = Code(700);
     pub const LAUNCH_OUT_OF_RESOURCES: Code = Code(701);
+    pub const LAUNCH_TIMEOUT: Code = Code(702);
     pub const CONTEXT_IS_DESTROYED: Code = Code(709);
     pub const ILLEGAL_INSTRUCTION: Code = Code(715);
     pub const LAUNCH_FAILED: Code = Code(719);

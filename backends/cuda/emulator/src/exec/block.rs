@@ -6,13 +6,12 @@ use super::{
     Draw, Stop,
     library::{Calls, RunKernel, Together},
     stacks::{self, Slot, Stacks},
-    trap::{End, Net, spread},
+    trap::{End, Net, net},
 };
 use crate::{code::Code, launch::Launch, memory};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::{
     cell::{Cell, UnsafeCell},
-    collections::HashMap,
     ffi::{CStr, c_char, c_void},
 };
 
@@ -30,6 +29,19 @@ struct Wait {
     lanes: u32,
     together: Option<usize>,
     line: u32,
+}
+
+/// Barriers of a block.
+const BARRIERS: usize = 16;
+
+impl Wait {
+    /// Where it stands among the barriers.
+    fn barrier(&self) -> Option<usize> {
+        match self.scope {
+            1 => (self.which < BARRIERS as u32).then_some(self.which as usize),
+            _ => Some(BARRIERS + self.which as usize),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -55,10 +67,12 @@ struct Warp {
 struct State {
     lanes: Vec<Lane>,
     warps: Vec<Warp>,
-    /// Who waits at barriers of the block and of groups of warps: by scope and number.
-    barriers: HashMap<(u32, u32), Vec<usize>>,
+    /// Who waits at barriers: of the block, by number, then of groups of warps.
+    barriers: Vec<Vec<usize>>,
     alive: usize,
     current: usize,
+    /// How often a thread has let others go on without waiting for anything.
+    pauses: u64,
     stop: Option<(Code, String)>,
     /// The fiber of a block whose threads run as a loop.
     single: Cell<*const Yielder<(), ()>>,
@@ -79,6 +93,8 @@ pub struct Runner<'a> {
     lane_words: usize,
     dynamic: Dynamic,
     draw: Draw,
+    calls: Box<Calls>,
+    net: &'static Cell<Option<Net>>,
     state: UnsafeCell<State>,
 }
 
@@ -143,13 +159,8 @@ impl Drop for Dynamic {
 }
 
 const MARGIN: u8 = 0xc5;
-
-thread_local! {
-    /// The runner whose fibers run on this thread.
-    static RUNNER: Cell<*const Runner<'static>> = const { Cell::new(std::ptr::null()) };
-}
-
-static CALLS: Calls = Calls { collective, alive, pause, fail };
+/// So often all threads may look for what does not come.
+const IDLE: u32 = 10_000;
 
 impl<'a> Runner<'a> {
     pub fn new(launch: &'a Launch, draw: &mut Draw) -> Result<Runner<'a>, Code> {
@@ -168,10 +179,11 @@ impl<'a> Runner<'a> {
             (orders, stacks::take(1)?)
         };
         let dynamic = Dynamic::new(launch.shared as usize)?;
+        let calls = Box::new(Calls { collective, alive, pause, fail, runner: Cell::new(std::ptr::null()) });
         // SAFETY: the module's variables; the caller holds its lock.
         unsafe {
             let to = &module.binding;
-            *to.calls = &CALLS;
+            *to.calls = &*calls;
             *to.threads = launch.block;
             *to.blocks = launch.grid;
             *to.lane = std::ptr::null_mut();
@@ -189,6 +201,8 @@ impl<'a> Runner<'a> {
             stacks,
             dynamic,
             draw: Draw::new(draw.next()),
+            calls,
+            net: net(),
             state: UnsafeCell::default(),
             launch,
         })
@@ -212,10 +226,9 @@ impl<'a> Runner<'a> {
         }
         self.dynamic.margin().fill(MARGIN);
         let order = self.draw.next();
-        RUNNER.set(std::ptr::from_ref(self).cast());
+        self.calls.runner.set(std::ptr::from_ref(self).cast());
         let done = if self.fibers { self.together(order) } else { self.alone(order as usize) };
-        RUNNER.set(std::ptr::null());
-        spread(None);
+        self.net.set(None);
         for lane in &mut self.state().lanes {
             if let Some(mut fiber) = lane.fiber.take() {
                 // SAFETY: a kernel's frames hold nothing that needs to be dropped.
@@ -248,9 +261,9 @@ impl<'a> Runner<'a> {
             }
             End::Done
         });
-        spread(Some(Net::new(&fiber, slot)));
+        self.net.set(Some(Net::new(&fiber, slot)));
         let end = fiber.resume(());
-        spread(None);
+        self.net.set(None);
         match end {
             CoroutineResult::Return(End::Done) => Ok(()),
             CoroutineResult::Return(End::Fault(fault)) => Err((fault.code, fault.words())),
@@ -267,8 +280,9 @@ impl<'a> Runner<'a> {
         self.begin();
         let (warps, descending, turn) = (self.state().warps.len(), order & 1 == 1, (order >> 8) as u32 & 31);
         let (first, bursts) = ((order >> 16) as usize, order & 2 == 2);
+        let mut idle = 0;
         loop {
-            let mut progress = false;
+            let (mut progress, paused, mut resumed) = (false, self.state().pauses, 0);
             for i in 0..warps {
                 let warp = if descending { (first + warps - i % warps) % warps } else { (first + i) % warps };
                 loop {
@@ -278,15 +292,21 @@ impl<'a> Runner<'a> {
                         let bit = if descending { 31 - left.leading_zeros() } else { left.trailing_zeros() };
                         left &= !(1 << bit);
                         self.resume(warp * 32 + ((bit + turn) & 31) as usize)?;
+                        resumed += 1;
                     }
                     progress |= ready != 0;
-                    if ready == 0 || !bursts {
+                    // Who only looks again must let others go on.
+                    if ready == 0 || !bursts || self.state().pauses != paused {
                         break;
                     }
                 }
             }
             if !progress {
                 break;
+            }
+            idle = if self.state().pauses - paused == resumed { idle + 1 } else { 0 };
+            if idle == IDLE {
+                return Err((Code::LAUNCH_TIMEOUT, "its threads wait for each other, and none goes on".into()));
             }
         }
         if self.state().alive == 0 { Ok(()) } else { Err((Code::LAUNCH_FAILED, self.stuck())) }
@@ -303,7 +323,8 @@ impl<'a> Runner<'a> {
         let state = self.state.get_mut();
         state.alive = count;
         state.stop = None;
-        state.barriers.values_mut().for_each(Vec::clear);
+        state.barriers.resize_with(BARRIERS + 8, Vec::new);
+        state.barriers.iter_mut().for_each(Vec::clear);
         state.lanes.resize_with(count, Lane::default);
         state.warps.clear();
         for first in (0..count).step_by(32) {
@@ -337,9 +358,9 @@ impl<'a> Runner<'a> {
             *binding.thread = self.threads[thread];
             *binding.lane = self.lane_memory[thread * self.lane_words..].as_ptr().cast_mut().cast();
         }
-        spread(Some(Net::new(&fiber, self.stacks.slot(thread))));
+        self.net.set(Some(Net::new(&fiber, self.stacks.slot(thread))));
         let end = fiber.resume(());
-        spread(None);
+        self.net.set(None);
         let state = self.state();
         match end {
             CoroutineResult::Yield(()) => {
@@ -430,33 +451,37 @@ impl<'a> Runner<'a> {
             }
             return;
         }
-        let waiting = state.barriers.entry((wait.scope, wait.which)).or_default();
+        let Some(at) = wait.barrier() else {
+            return self.halt(Code::LAUNCH_FAILED, format!("there is no barrier {}, only 0 to 15", wait.which));
+        };
+        let waiting = &mut state.barriers[at];
         waiting.push(thread);
         let arrived = waiting.len();
         let needed = if wait.lanes == 0 { state.alive } else { wait.lanes as usize };
         if arrived < needed {
             return self.suspend();
         }
-        if let Some(why) = self.divergent(wait) {
+        if let Some(why) = self.divergent(wait, at) {
             return self.halt(Code::LAUNCH_FAILED, why);
         }
-        let waiting = state.barriers.insert((wait.scope, wait.which), Vec::new()).unwrap_or_default();
+        let mut waiting = std::mem::take(&mut state.barriers[at]);
         if let Some(together) = together {
             let posts: Vec<*mut c_void> = waiting.iter().map(|thread| state.lanes[*thread].post).collect();
             // SAFETY: as for a warp.
             unsafe { together(posts.as_ptr(), posts.len() as u32) };
         }
         let state = self.state();
-        for other in waiting {
+        for other in waiting.drain(..) {
             state.lanes[other].wait = None;
             if other != thread {
                 state.warps[other / 32].ready |= 1 << (other % 32);
             }
         }
+        state.barriers[at] = waiting;
     }
 
     /// Words, if not all have come to the same barrier.
-    fn divergent(&self, wait: Wait) -> Option<String> {
+    fn divergent(&self, wait: Wait, at: usize) -> Option<String> {
         let state = self.state();
         let missing = self.threads.len() - state.alive;
         if wait.lanes == 0 && missing > 0 {
@@ -465,8 +490,8 @@ impl<'a> Runner<'a> {
                 wait.line
             ));
         }
-        let others = state.barriers.get(&(wait.scope, wait.which)).into_iter().flatten();
-        let other = others.filter_map(|thread| state.lanes[*thread].wait).find(|other| *other != wait)?;
+        let other =
+            state.barriers[at].iter().filter_map(|thread| state.lanes[*thread].wait).find(|other| *other != wait)?;
         Some(format!("divergent barrier: some threads wait in line {}, others in line {}", other.line, wait.line))
     }
 
@@ -504,41 +529,49 @@ impl<'a> Runner<'a> {
     }
 }
 
-fn with<T>(default: T, f: impl FnOnce(&Runner<'static>) -> T) -> T {
-    let runner = RUNNER.get();
-    // SAFETY: set while a block runs on this thread.
-    if runner.is_null() { default } else { f(unsafe { &*runner }) }
+/// Who runs the block that calls.
+unsafe fn runner(calls: &Calls) -> &Runner<'static> {
+    // SAFETY: kernels call only while a block runs, and then it is set.
+    unsafe { &*calls.runner.get().cast() }
 }
 
-unsafe extern "C" fn collective(scope: u32, which: u32, lanes: u32, together: Together, post: *mut c_void, line: u32) {
-    with((), |runner| {
-        let which = if scope == 2 { runner.state().current as u32 / 128 } else { which };
-        let lanes = if scope == 2 { 128 } else { lanes };
-        let wait = Wait { scope, which, lanes, together: together.map(|f| f as usize), line };
-        runner.arrive(wait, together, post);
-    });
+unsafe extern "C" fn collective(
+    calls: &Calls,
+    scope: u32,
+    which: u32,
+    lanes: u32,
+    together: Together,
+    post: *mut c_void,
+    line: u32,
+) {
+    // SAFETY: called by a kernel.
+    let runner = unsafe { runner(calls) };
+    let (which, lanes) = match scope {
+        2 => (runner.state().current as u32 / 128, 128),
+        _ => (which, lanes),
+    };
+    let wait = Wait { scope, which, lanes, together: together.map(|f| f as usize), line };
+    runner.arrive(wait, together, post);
 }
 
-unsafe extern "C" fn alive() -> u32 {
-    with(1, |runner| {
-        let state = runner.state();
-        state.warps[state.current / 32].alive
-    })
+unsafe extern "C" fn alive(calls: &Calls) -> u32 {
+    // SAFETY: called by a kernel.
+    let state = unsafe { runner(calls) }.state();
+    state.warps[state.current / 32].alive
 }
 
-unsafe extern "C" fn pause() {
-    with((), |runner| {
-        let state = runner.state();
-        let thread = state.current;
-        state.warps[thread / 32].ready |= 1 << (thread % 32);
-        runner.suspend();
-    });
+unsafe extern "C" fn pause(calls: &Calls) {
+    // SAFETY: called by a kernel.
+    let runner = unsafe { runner(calls) };
+    let state = runner.state();
+    let thread = state.current;
+    state.warps[thread / 32].ready |= 1 << (thread % 32);
+    state.pauses += 1;
+    runner.suspend();
 }
 
-unsafe extern "C" fn fail(code: i32, why: *const c_char) {
-    with((), |runner| {
-        // SAFETY: a literal of the shim or of the kernel.
-        let why = unsafe { CStr::from_ptr(why) }.to_string_lossy().into_owned();
-        runner.halt(Code(code as u32), why);
-    });
+unsafe extern "C" fn fail(calls: &Calls, code: i32, why: *const c_char) {
+    // SAFETY: called by a kernel, with a literal of the shim or its own.
+    let (runner, why) = unsafe { (runner(calls), CStr::from_ptr(why)) };
+    runner.halt(Code(code as u32), why.to_string_lossy().into_owned());
 }

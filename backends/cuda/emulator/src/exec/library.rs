@@ -1,6 +1,7 @@
 //! A compiled kernel's shared library: loaded from memory, and the variables in it that the host sets, as `shim/shim.h` lays them out.
 
 use std::{
+    cell::Cell,
     ffi::{CStr, CString, c_char, c_void},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -15,13 +16,15 @@ pub type Entry = (RunKernel, Vec<(usize, usize)>, u32);
 /// What the lanes of a warp, or the threads of a block, do together.
 pub type Together = Option<unsafe extern "C" fn(*const *mut c_void, u32)>;
 
-/// `anychip_calls`: what kernels call.
+/// `anychip_calls`: what kernels call, each with this structure itself.
 #[repr(C)]
 pub struct Calls {
-    pub collective: unsafe extern "C" fn(u32, u32, u32, Together, *mut c_void, u32),
-    pub alive: unsafe extern "C" fn() -> u32,
-    pub pause: unsafe extern "C" fn(),
-    pub fail: unsafe extern "C" fn(i32, *const c_char),
+    pub collective: unsafe extern "C" fn(&Calls, u32, u32, u32, Together, *mut c_void, u32),
+    pub alive: unsafe extern "C" fn(&Calls) -> u32,
+    pub pause: unsafe extern "C" fn(&Calls),
+    pub fail: unsafe extern "C" fn(&Calls, i32, *const c_char),
+    /// The host's own: who runs the block.
+    pub runner: Cell<*const c_void>,
 }
 
 /// `anychip_binding`: the library's variables.

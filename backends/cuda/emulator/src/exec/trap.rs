@@ -55,9 +55,10 @@ thread_local! {
     static NET: Cell<Option<Net>> = const { Cell::new(None) };
 }
 
-/// Faults of this thread go there now; gives what was there before.
-pub fn spread(net: Option<Net>) -> Option<Net> {
-    NET.replace(net)
+/// Where faults of this thread go. The reference stays on this thread.
+pub fn net() -> &'static Cell<Option<Net>> {
+    // SAFETY: a thread's own variable without a destructor lives as long as the thread, and so does all work on it.
+    NET.with(|net| unsafe { &*std::ptr::from_ref(net) })
 }
 
 const SIGNALS: [i32; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
@@ -180,9 +181,9 @@ pub fn guarded(code: impl FnOnce() + 'static) -> Result<(), Fault> {
         code();
         End::Done
     });
-    let before = spread(Some(Net::new(&coroutine, slot)));
+    NET.set(Some(Net::new(&coroutine, slot)));
     let end = coroutine.resume(());
-    spread(before);
+    NET.set(None);
     match end {
         CoroutineResult::Return(End::Fault(fault)) => Err(fault),
         CoroutineResult::Return(End::Done) | CoroutineResult::Yield(()) => Ok(()),

@@ -1,6 +1,6 @@
 //! What kernels compute: indices, shared memory, warps, atomics, asynchronous copies.
 
-use crate::driver::{Session, launch, ok};
+use crate::driver::{Session, code, launch, ok};
 
 #[test]
 fn vectors_add() {
@@ -237,4 +237,44 @@ fn functions_say_what_they_need() {
     ok!(cuFuncGetAttribute(&mut threads, 0, k));
     ok!(cuOccupancyMaxActiveBlocksPerMultiprocessor(&mut blocks, k, 256, 0));
     assert_eq!((shared, threads, blocks), (1024, 1024, 8));
+}
+
+#[test]
+fn warps_meet_at_barriers_of_their_own() {
+    let s = Session::new();
+    // Two warps hand a value to two others; the halves never wait for each other.
+    let k = s.kernel(
+        r#"extern "C" __global__ void k(int* out) {
+            __shared__ int box[4];
+            int warp = threadIdx.x / 32, half = warp / 2;
+            for (int turn = 0; turn < 3 + half; turn++) {
+                if (threadIdx.x % 64 == 0) box[half] = 100 * half + turn;
+                anychip_bar_sync(1 + half, 64);
+                if (threadIdx.x % 64 == 63) out[half * 8 + turn] = box[half];
+                anychip_bar_sync(1 + half, 64);
+            }
+        }"#,
+    );
+    let out = s.buffer(&[-1i32; 16]);
+    assert_eq!(launch!(k, [1, 1, 1], [128, 1, 1], 0, 0, out), 0);
+    assert_eq!(s.read::<i32>(out, 16), [0, 1, 2, -1, -1, -1, -1, -1, 100, 101, 102, 103, -1, -1, -1, -1]);
+}
+
+#[test]
+fn a_thread_may_look_for_what_another_writes() {
+    let s = Session::new();
+    let source = r#"extern "C" __global__ void k(int* out) {
+        __shared__ volatile int flag;
+        if (threadIdx.x == 0) flag = 0;
+        __syncthreads();
+        if (threadIdx.x == 40) flag = 7;
+        while (flag == 0) __nanosleep(20);
+        out[threadIdx.x] = flag;
+    }"#;
+    let (k, out) = (s.kernel(source), s.alloc(4 * 64));
+    assert_eq!(launch!(k, [1, 1, 1], [64, 1, 1], 0, 0, out), 0);
+    assert_eq!(s.read::<i32>(out, 64), [7; 64]);
+    let k = s.kernel(&source.replace("flag = 7", "flag = 0"));
+    assert_eq!(launch!(k, [1, 1, 1], [64, 1, 1], 0, 0, out), 0);
+    assert_eq!(code!(cuCtxSynchronize()), 702);
 }
