@@ -261,7 +261,7 @@ impl<'a> Runner<'a> {
             }
             End::Done
         });
-        self.net.set(Some(Net::new(&fiber, slot)));
+        self.net.set(Some(Net::new(&fiber)));
         let end = fiber.resume(());
         self.net.set(None);
         match end {
@@ -358,7 +358,7 @@ impl<'a> Runner<'a> {
             *binding.thread = self.threads[thread];
             *binding.lane = self.lane_memory[thread * self.lane_words..].as_ptr().cast_mut().cast();
         }
-        self.net.set(Some(Net::new(&fiber, self.stacks.slot(thread))));
+        self.net.set(Some(Net::new(&fiber)));
         let end = fiber.resume(());
         self.net.set(None);
         let state = self.state();

@@ -7,6 +7,7 @@ mod stacks;
 mod trap;
 
 pub use library::{Binding, Library, RunKernel, own_symbol};
+pub use stacks::FRAME;
 pub use trap::{Fault, guarded, prepare, prepare_thread};
 
 use crate::{calls::lock, code::Code, launch::Launch, settings::settings, stream::Failure};

@@ -1,20 +1,22 @@
-//! Stacks of fibers: maps with a guard page below each, kept for the next block. Their tops lie at different places of a page, or all of
-//! a block's threads would fight for the same lines of the cache.
+//! Stacks of fibers, in one map of large pages that is kept for the next block: threads of a block take turns so often that pages of
+//! their own, with guards between them, would cost more than what they compute. That no kernel needs more stack than there is, is
+//! made sure of when it is compiled (`-Wframe-larger-than`).
 
 use crate::{calls::lock, code::Code};
 use corosensei::stack::{Stack, StackPointer};
 use std::sync::Mutex;
 
-const PAGE: usize = 4096;
-/// Local memory of a thread.
-const BYTES: usize = 124 << 10;
-/// With its guard page.
-const PITCH: usize = BYTES + PAGE;
+/// The largest frame of a kernel, in bytes.
+pub const FRAME: usize = 56 << 10;
+/// From stack to stack. Not a power of two: what lies at their tops would share the same few lines of the caches.
+const PITCH: usize = FRAME + (16 << 10) + 192;
+const LARGE_PAGE: usize = 2 << 20;
 
 static RESTING: Mutex<Vec<Stacks>> = Mutex::new(Vec::new());
 
 /// Stacks for the threads of a block; they rest when dropped.
 pub struct Stacks {
+    /// The guard page is below.
     at: usize,
     count: usize,
 }
@@ -22,22 +24,14 @@ pub struct Stacks {
 /// One stack.
 #[derive(Clone, Copy)]
 pub struct Slot {
-    /// Its lowest address: the guard page.
     low: usize,
-    high: usize,
 }
 
-impl Slot {
-    /// Does this address lie in its guard page?
-    pub fn guards(&self, address: usize) -> bool {
-        (self.low..self.low + PAGE).contains(&address)
-    }
-}
-
-// SAFETY: a map with a guard page and 120 KiB and more above it; both ends are multiples of 64.
+// SAFETY: memory of this size, more than what kernels are compiled for; all its addresses are multiples of 64. Below the lowest one of a
+// map is a page that nobody may touch.
 unsafe impl Stack for Slot {
     fn base(&self) -> StackPointer {
-        StackPointer::new(self.high).expect("a map is not at 0")
+        StackPointer::new(self.low + PITCH).expect("a map is not at 0")
     }
 
     fn limit(&self) -> StackPointer {
@@ -54,11 +48,12 @@ pub fn take(count: usize) -> Result<Stacks, Code> {
         }
     }
     let count = if count == 1 { 1 } else { count.max(256).next_power_of_two() };
-    // SAFETY: a new map where the system likes, and guards inside of it.
+    let bytes = (count * PITCH).next_multiple_of(LARGE_PAGE);
+    // SAFETY: a new map where the system likes, and a guard at its low end.
     unsafe {
         let map = libc::mmap(
             std::ptr::null_mut(),
-            count * PITCH,
+            bytes + LARGE_PAGE,
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
             -1,
@@ -67,17 +62,19 @@ pub fn take(count: usize) -> Result<Stacks, Code> {
         if map == libc::MAP_FAILED {
             return Err(Code::OPERATING_SYSTEM);
         }
-        for i in 0..count {
-            libc::mprotect(map.byte_add(i * PITCH), PAGE, libc::PROT_NONE);
+        let at = (map as usize + 1).next_multiple_of(LARGE_PAGE);
+        libc::mprotect(map, at - map as usize, libc::PROT_NONE);
+        if count > 1 {
+            // A wish: without it the stacks are as good and slower.
+            libc::madvise(at as *mut _, bytes, libc::MADV_HUGEPAGE);
         }
-        Ok(Stacks { at: map as usize, count })
+        Ok(Stacks { at, count })
     }
 }
 
 impl Stacks {
     pub fn slot(&self, i: usize) -> Slot {
-        let low = self.at + i * PITCH;
-        Slot { low, high: low + PITCH - i * 192 % PAGE }
+        Slot { low: self.at + i * PITCH }
     }
 }
 

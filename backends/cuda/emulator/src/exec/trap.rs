@@ -22,7 +22,6 @@ pub struct Fault {
     pub code: Code,
     pub signal: i32,
     pub address: usize,
-    overflow: bool,
 }
 
 impl Fault {
@@ -32,7 +31,6 @@ impl Fault {
                 "integer division by zero, or of the smallest number by -1, which CUDA leaves undefined".into()
             }
             libc::SIGILL | libc::SIGTRAP => "an instruction that cannot be".into(),
-            _ if self.overflow => "more local memory than an emulated thread has".into(),
             _ => format!("access to {}", memory::describe(self.address)),
         }
     }
@@ -42,12 +40,11 @@ impl Fault {
 #[derive(Clone, Copy)]
 pub struct Net {
     handler: CoroutineTrapHandler<End>,
-    stack: Slot,
 }
 
 impl Net {
-    pub fn new<I, Y>(of: &Coroutine<I, Y, End, Slot>, stack: Slot) -> Net {
-        Net { handler: of.trap_handler(), stack }
+    pub fn new<I, Y>(of: &Coroutine<I, Y, End, Slot>) -> Net {
+        Net { handler: of.trap_handler() }
     }
 }
 
@@ -105,7 +102,7 @@ extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, context: *mut libc
                 libc::SIGILL => Code::ILLEGAL_INSTRUCTION,
                 _ => Code::LAUNCH_FAILED,
             };
-            let fault = Fault { code, signal, address, overflow: net.stack.guards(address) };
+            let fault = Fault { code, signal, address };
             if net.handler.stack_ptr_in_bounds(stack_pointer(context)) {
                 NET.set(None);
                 land(context, net.handler, fault);
@@ -175,13 +172,13 @@ unsafe fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: &mut libc::u
 
 /// Runs code that may fault. It must hold nothing that needs to be dropped.
 pub fn guarded(code: impl FnOnce() + 'static) -> Result<(), Fault> {
-    let stacks = stacks::take(1).map_err(|code| Fault { code, signal: 0, address: 0, overflow: false })?;
+    let stacks = stacks::take(1).map_err(|code| Fault { code, signal: 0, address: 0 })?;
     let slot = stacks.slot(0);
     let mut coroutine = Coroutine::<(), (), End, Slot>::with_stack(slot, move |_, ()| {
         code();
         End::Done
     });
-    NET.set(Some(Net::new(&coroutine, slot)));
+    NET.set(Some(Net::new(&coroutine)));
     let end = coroutine.resume(());
     NET.set(None);
     match end {

@@ -1,7 +1,7 @@
 //! Programs through the system's C++ compiler. What was compiled once is kept on disk, by the hash of all that it was made from.
 
 use super::{Options, source};
-use crate::settings::settings;
+use crate::{exec, settings::settings};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -74,7 +74,6 @@ fn flags(options: &Options) -> Vec<String> {
         "c++",
         "-std=c++17",
         "-O1",
-        "-w",
         "-fPIC",
         "-shared",
         "-fno-exceptions",
@@ -90,15 +89,16 @@ fn flags(options: &Options) -> Vec<String> {
         "-nostartfiles",
         "-nodefaultlibs",
         "-Wl,-Bsymbolic",
-        "-fmax-errors=20",
     ]
     .map(str::to_owned)
     .into();
     if compiler().is_ok_and(|c| !c.identity.contains("clang")) {
         // What threads share changes while a function waits for others.
         flags.extend(["-fno-ipa-reference", "-fno-gnu-unique"].map(str::to_owned));
+        flags.push(format!("-Werror=frame-larger-than={}", exec::FRAME));
     } else {
-        flags.retain(|flag| flag != "-fmax-errors=20");
+        flags.push(format!("-Wframe-larger-than={}", exec::FRAME));
+        flags.push("-Werror=frame-larger-than".into());
     }
     #[cfg(target_arch = "x86_64")]
     if std::is_x86_feature_detected!("avx2")

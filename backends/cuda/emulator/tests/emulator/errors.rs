@@ -121,6 +121,10 @@ fn what_does_not_compile_has_a_log() {
     assert!(code == 5 && log.contains("sm_42"), "{log}");
     let (code, log) = compile("", &["--no-such-option"]).unwrap_err();
     assert!(code == 5 && log.contains("--no-such-option"), "{log}");
+    // More local memory than the emulation has.
+    let large = "extern \"C\" __global__ void k(int* x) { int all[20000]; for (int i = 0; i < 20000; i++) all[x[i]] = i; x[0] = all[x[1]]; }";
+    let (code, log) = compile(large, &["--gpu-architecture=sm_90"]).unwrap_err();
+    assert!(code == 6 && log.contains("frame size"), "{log}");
     // NVRTC has no headers of the system, and what sm_75 lacks does not compile for it.
     assert_eq!(compile("#include <stdint.h>\n", &["--gpu-architecture=sm_90"]).unwrap_err().0, 6);
     let copies = "extern \"C\" __global__ void k(float* x) { anychip_cp_async(x, x, 4, 4); }";
