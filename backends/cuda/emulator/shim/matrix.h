@@ -29,7 +29,7 @@ template <class A, class B, int RA, class C> static void anychip_do_mma(void** p
 }
 template <class A, class B, int RA, class C> ANYCHIP_INLINE void anychip_mma(C* d, const unsigned* a, const unsigned* b, const C* c) {
   anychip_mma_post<RA, C> post = {a, b, c, d};
-  anychip_collective(0, 0, 0xffffffffu, anychip_do_mma<A, B, RA, C>, &post, 0);
+  anychip_collective(0, 0xffffffffu, anychip_do_mma<A, B, RA, C>, &post);
 }
 #define ANYCHIP_MMA(name, A, B, RA, C) \
   ANYCHIP_INLINE void name(C* d, const unsigned* a, const unsigned* b, const C* c) { anychip_mma<A, B, RA, C>(d, a, b, c); }
@@ -81,7 +81,7 @@ static void anychip_do_mma_f16(void** posts, unsigned lanes) {
 }
 ANYCHIP_INLINE void anychip_mma_m16n8k16_f16_f16(unsigned* d, const unsigned* a, const unsigned* b, const unsigned* c) {
   anychip_mma_f16_post post = {a, b, c, d};
-  anychip_collective(0, 0, 0xffffffffu, anychip_do_mma_f16, &post, 0);
+  anychip_collective(0, 0xffffffffu, anychip_do_mma_f16, &post);
 }
 #endif
 
@@ -107,14 +107,14 @@ template <int N, bool transposed, bool store> static void anychip_do_rows(void**
 template <int N, bool transposed = false> ANYCHIP_INLINE void anychip_ldmatrix(unsigned* r, const void* row) {
   static_assert(N == 1 || N == 2 || N == 4, "ldmatrix loads 1, 2 or 4 matrices");
   anychip_rows post = {(const char*)row, r};
-  anychip_collective(0, 0, 0xffffffffu, anychip_do_rows<N, transposed, false>, &post, 0);
+  anychip_collective(0, 0xffffffffu, anychip_do_rows<N, transposed, false>, &post);
 }
 #endif
 #if __CUDA_ARCH__ >= 900
 template <int N, bool transposed = false> ANYCHIP_INLINE void anychip_stmatrix(void* row, const unsigned* r) {
   static_assert(N == 1 || N == 2 || N == 4, "stmatrix stores 1, 2 or 4 matrices");
   anychip_rows post = {(const char*)row, (unsigned*)r};
-  anychip_collective(0, 0, 0xffffffffu, anychip_do_rows<N, transposed, true>, &post, 0);
+  anychip_collective(0, 0xffffffffu, anychip_do_rows<N, transposed, true>, &post);
 }
 #endif
 
@@ -165,12 +165,12 @@ template <class A> static void anychip_do_wmma(void** posts, unsigned lanes) {
 #if __CUDA_ARCH__ >= 700
 ANYCHIP_INLINE void anychip_wmma_mma_f16(float* d, const unsigned* a, const unsigned* b, const float* c) {
   anychip_wmma_post post = {a, b, c, d};
-  anychip_collective(0, 0, 0xffffffffu, anychip_do_wmma<anychip_f16>, &post, 0);
+  anychip_collective(0, 0xffffffffu, anychip_do_wmma<anychip_f16>, &post);
 }
 #endif
 #if __CUDA_ARCH__ >= 800
 ANYCHIP_INLINE void anychip_wmma_mma_bf16(float* d, const unsigned* a, const unsigned* b, const float* c) {
   anychip_wmma_post post = {a, b, c, d};
-  anychip_collective(0, 0, 0xffffffffu, anychip_do_wmma<anychip_bf16>, &post, 0);
+  anychip_collective(0, 0xffffffffu, anychip_do_wmma<anychip_bf16>, &post);
 }
 #endif

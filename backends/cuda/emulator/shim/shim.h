@@ -59,9 +59,10 @@ struct dim3 {
 // ---- the seam to the host ----
 typedef void (*anychip_together)(void** posts, unsigned lanes);
 struct anychip_calls {
-  // Waits until `lanes` of the warp (scope 0, a mask), or so many threads (scope 1, `which` is the barrier, 0 lanes: all of the block),
-  // or the four warps around the caller (scope 2) have come here with the same `f`; the last of them runs it over what they posted.
-  void (*collective)(const anychip_calls* self, unsigned scope, unsigned which, unsigned lanes, anychip_together f, void* post, unsigned line);
+  // Waits until all that wait together have come here with the same `f`; the last of them runs it over what they posted. `place` is
+  // ANYCHIP_PLACE of 0 and a mask of the warp's lanes in `lanes`; of 1, a barrier and so many threads, 0 for all of the block; of 2
+  // for the four warps around the caller.
+  void (*collective)(const anychip_calls* self, unsigned place, unsigned lanes, anychip_together f, void* post);
   unsigned (*alive)(const anychip_calls* self);
   void (*yield)(const anychip_calls* self);
   void (*fail)(const anychip_calls* self, int code, const char* why);
@@ -85,23 +86,21 @@ static char* anychip_dynamic;
 static unsigned anychip_dynamic_bytes;
 static const int warpSize = 32;
 
+#define ANYCHIP_PLACE(scope, which, line) ((scope) | (which) << 2 | (line) << 8)
 // Out of line and with a name that the host looks for: it is emitted only where a kernel calls it.
-extern "C" __attribute__((noinline)) inline void anychip_collective(unsigned scope, unsigned which, unsigned lanes,
-                                                                                    anychip_together f, void* post, unsigned line) {
-  __asm__ volatile("" ::: "memory");
-  anychip_host->collective(anychip_host, scope, which, lanes, f, post, line);
-  __asm__ volatile("" ::: "memory");
+extern "C" __attribute__((noinline)) inline void anychip_collective(unsigned place, unsigned lanes, anychip_together f, void* post) {
+  anychip_host->collective(anychip_host, place, lanes, f, post);
 }
 ANYCHIP_INLINE unsigned anychip_linear() { return threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z); }
 ANYCHIP_INLINE unsigned anychip_laneid() { return anychip_linear() & 31u; }
 
 // ---- barriers ----
-#define __syncthreads() anychip_collective(1, 0, 0, nullptr, nullptr, __LINE__)
+#define __syncthreads() anychip_collective(ANYCHIP_PLACE(1, 0, __LINE__), 0, nullptr, nullptr)
 ANYCHIP_INLINE void __syncwarp(unsigned mask = 0xffffffffu, unsigned line = __builtin_LINE()) {
-  anychip_collective(0, 0, mask, nullptr, nullptr, line);
+  anychip_collective(ANYCHIP_PLACE(0, 0, line), mask, nullptr, nullptr);
 }
 // bar.sync: the named barrier `which` (1 to 15) of `count` threads.
-#define anychip_bar_sync(which, count) anychip_collective(1, which, count, nullptr, nullptr, __LINE__)
+#define anychip_bar_sync(which, count) anychip_collective(ANYCHIP_PLACE(1, which, __LINE__), count, nullptr, nullptr)
 // What the threads of a block find together with a barrier: how many say yes.
 struct anychip_vote { int yes, count; unsigned lanes; };
 ANYCHIP_INLINE void anychip_count_block(void** posts, unsigned n) {
@@ -111,7 +110,7 @@ ANYCHIP_INLINE void anychip_count_block(void** posts, unsigned n) {
 }
 ANYCHIP_INLINE anychip_vote anychip_count(int yes, unsigned line) {
   anychip_vote v = {yes != 0, 0, 0};
-  anychip_collective(1, 0, 0, anychip_count_block, &v, line);
+  anychip_collective(ANYCHIP_PLACE(1, 0, line), 0, anychip_count_block, &v);
   return v;
 }
 ANYCHIP_INLINE int anychip_all_of(anychip_vote v) { return v.count == (int)v.lanes; }
@@ -137,7 +136,7 @@ template <class T> ANYCHIP_INLINE T anychip_shuffle_from(unsigned mask, T v, uns
   static_assert(sizeof(T) <= 8, "shuffles move at most 8 bytes");
   anychip_shuffle s = {0, 0, from & 31};
   __builtin_memcpy(&s.value, &v, sizeof(T));
-  anychip_collective(0, 0, mask, anychip_do_shuffle, &s, 0);
+  anychip_collective(0, mask, anychip_do_shuffle, &s);
   __builtin_memcpy(&v, &s.result, sizeof(T));
   return v;
 }
@@ -166,7 +165,7 @@ ANYCHIP_INLINE void anychip_do_ballot(void** posts, unsigned lanes) {
 }
 ANYCHIP_INLINE anychip_reduce anychip_vote_of(unsigned mask, int yes) {
   anychip_reduce r = {(anychip_u64)(yes != 0), 0, 0};
-  anychip_collective(0, 0, mask, anychip_do_ballot, &r, 0);
+  anychip_collective(0, mask, anychip_do_ballot, &r);
   return r;
 }
 ANYCHIP_INLINE unsigned __ballot_sync(unsigned mask, int yes) { return (unsigned)anychip_vote_of(mask, yes).result; }
@@ -176,7 +175,7 @@ ANYCHIP_INLINE int __all_sync(unsigned mask, int yes) {
   return r.result == r.result_mask;
 }
 ANYCHIP_INLINE unsigned __activemask() {
-  anychip_collective(0, 0, 1u << anychip_laneid(), nullptr, nullptr, 0);
+  anychip_collective(0, 1u << anychip_laneid(), nullptr, nullptr);
   return anychip_host->alive(anychip_host);
 }
 ANYCHIP_INLINE void anychip_do_match(void** posts, unsigned lanes) {
@@ -191,7 +190,7 @@ ANYCHIP_INLINE void anychip_do_match(void** posts, unsigned lanes) {
 template <class T> ANYCHIP_INLINE anychip_reduce anychip_match(unsigned mask, T v) {
   anychip_reduce r = {0, 0, 0};
   __builtin_memcpy(&r.value, &v, sizeof(T));
-  anychip_collective(0, 0, mask, anychip_do_match, &r, 0);
+  anychip_collective(0, mask, anychip_do_match, &r);
   return r;
 }
 template <class T> ANYCHIP_INLINE unsigned __match_any_sync(unsigned mask, T v) { return (unsigned)anychip_match(mask, v).result; }
@@ -218,7 +217,7 @@ template <class Op, class T> ANYCHIP_INLINE T anychip_reduced(unsigned mask, T v
 #if __CUDA_ARCH__ < 800
   static_assert(sizeof(T) == 0, "__reduce_*_sync needs sm_80");
 #endif
-  anychip_collective(0, 0, mask, anychip_do_reduce<Op, T>, &v, 0);
+  anychip_collective(0, mask, anychip_do_reduce<Op, T>, &v);
   return v;
 }
 #define ANYCHIP_REDUCE(name, T) \
@@ -232,7 +231,7 @@ ANYCHIP_REDUCE(max, unsigned)
 ANYCHIP_REDUCE(and, unsigned)
 ANYCHIP_REDUCE(or, unsigned)
 ANYCHIP_REDUCE(xor, unsigned)
-ANYCHIP_INLINE void __nanosleep(unsigned) { anychip_collective(0, 0, 1u << anychip_laneid(), nullptr, nullptr, 0); anychip_host->yield(anychip_host); }
+ANYCHIP_INLINE void __nanosleep(unsigned) { anychip_collective(0, 1u << anychip_laneid(), nullptr, nullptr); anychip_host->yield(anychip_host); }
 ANYCHIP_INLINE void __trap() { anychip_host->fail(anychip_host, 719, "the kernel called __trap()"); }
 #define __brkpt() __trap()
 #define assert(c) ((c) ? (void)0 : anychip_host->fail(anychip_host, 710, "assertion failed in the kernel: " #c))

@@ -19,10 +19,15 @@ pub struct Launch {
     pub block: [u32; 3],
     /// Bytes of dynamic shared memory.
     pub shared: u32,
-    /// The parameters, each at a multiple of 16 bytes.
-    params: Vec<u128>,
+    /// The parameters, each at the beginning of a line: none is aligned to more.
+    params: Vec<Line>,
     offsets: Vec<usize>,
 }
+
+#[derive(Clone, Copy)]
+#[repr(C, align(128))]
+struct Line([u8; LINE]);
+const LINE: usize = 128;
 
 impl Launch {
     /// Where each parameter lies.
@@ -61,7 +66,7 @@ pub unsafe fn prepare(
     let (mut bytes, mut offsets) = (Vec::new(), Vec::new());
     for (source, (size, _)) in sources.into_iter().zip(&function.params) {
         offsets.push(bytes.len());
-        bytes.resize(bytes.len() + size.div_ceil(16).max(1), 0u128);
+        bytes.resize(bytes.len() + size.div_ceil(LINE).max(1), Line([0; LINE]));
         let to = bytes[*offsets.last().expect("pushed above")..].as_mut_ptr();
         // SAFETY: the caller's parameter of this size; there is room for it.
         unsafe { std::ptr::copy_nonoverlapping(source.cast::<u8>(), to.cast::<u8>(), *size) };

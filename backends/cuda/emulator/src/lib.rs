@@ -20,3 +20,4 @@ mod module;
 mod nvrtc;
 mod settings;
 mod stream;
+mod tensor_map;

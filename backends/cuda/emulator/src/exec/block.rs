@@ -424,7 +424,9 @@ impl<'a> Runner<'a> {
         warp.ready |= members & !(1 << (thread % 32));
     }
 
-    /// The thread that runs now has come to wait with others.
+    /// The thread that runs now has come to wait with others. Inlined, as `suspend` is: after a switch every return is one that the
+    /// processor has not foreseen.
+    #[inline(always)]
     fn arrive(&self, wait: Wait, together: Together, post: *mut c_void) {
         let state = self.state();
         let thread = state.current;
@@ -515,6 +517,7 @@ impl<'a> Runner<'a> {
         format!("divergent barrier: {}; {missing} have left the kernel", waits.join(", "))
     }
 
+    #[inline(always)]
     fn suspend(&self) {
         let state = self.state();
         let yielder = if self.fibers { state.lanes[state.current].yielder.get() } else { state.single.get() };
@@ -523,6 +526,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Ends the launch; the fiber is never resumed.
+    #[cold]
     fn halt(&self, code: Code, why: String) {
         self.state().stop = Some((code, why));
         self.suspend();
@@ -535,17 +539,10 @@ unsafe fn runner(calls: &Calls) -> &Runner<'static> {
     unsafe { &*calls.runner.get().cast() }
 }
 
-unsafe extern "C" fn collective(
-    calls: &Calls,
-    scope: u32,
-    which: u32,
-    lanes: u32,
-    together: Together,
-    post: *mut c_void,
-    line: u32,
-) {
+unsafe extern "C" fn collective(calls: &Calls, place: u32, lanes: u32, together: Together, post: *mut c_void) {
     // SAFETY: called by a kernel.
     let runner = unsafe { runner(calls) };
+    let (scope, which, line) = (place & 3, place >> 2 & 63, place >> 8);
     let (which, lanes) = match scope {
         2 => (runner.state().current as u32 / 128, 128),
         _ => (which, lanes),

@@ -19,7 +19,7 @@ pub type Together = Option<unsafe extern "C" fn(*const *mut c_void, u32)>;
 /// `anychip_calls`: what kernels call, each with this structure itself.
 #[repr(C)]
 pub struct Calls {
-    pub collective: unsafe extern "C" fn(&Calls, u32, u32, u32, Together, *mut c_void, u32),
+    pub collective: unsafe extern "C" fn(&Calls, u32, u32, Together, *mut c_void),
     pub alive: unsafe extern "C" fn(&Calls) -> u32,
     pub pause: unsafe extern "C" fn(&Calls),
     pub fail: unsafe extern "C" fn(&Calls, i32, *const c_char),

@@ -10,11 +10,12 @@ use std::{
 };
 
 /// The shim's files, as kernels include them.
-const SHIM: [(&str, &str); 7] = [
+const SHIM: [(&str, &str); 8] = [
     ("shim.h", include_str!("../../shim/shim.h")),
     ("functions.h", include_str!("../../shim/functions.h")),
     ("copy.h", include_str!("../../shim/copy.h")),
     ("matrix.h", include_str!("../../shim/matrix.h")),
+    ("warpgroup.h", include_str!("../../shim/warpgroup.h")),
     ("small.h", include_str!("../../shim/small.h")),
     ("cuda_fp16.h", include_str!("../../shim/cuda_fp16.h")),
     ("cuda_bf16.h", include_str!("../../shim/cuda_bf16.h")),
@@ -59,7 +60,10 @@ fn shim() -> Result<&'static Path, String> {
                 fs::write(new.path().join(name), text)?;
             }
             // Another process may have been faster: its files are the same.
-            let _ = fs::rename(new.keep(), &folder);
+            let new = new.keep();
+            if fs::rename(&new, &folder).is_err() {
+                fs::remove_dir_all(&new)?;
+            }
         }
         Ok(folder)
     };
@@ -94,7 +98,9 @@ fn flags(options: &Options) -> Vec<String> {
     .into();
     if compiler().is_ok_and(|c| !c.identity.contains("clang")) {
         // What threads share changes while a function waits for others.
-        flags.extend(["-fno-ipa-reference", "-fno-gnu-unique"].map(str::to_owned));
+        flags.extend(
+            ["-fno-ipa-reference", "-fno-gnu-unique", "-foptimize-sibling-calls", "-fmax-errors=20"].map(str::to_owned),
+        );
         flags.push(format!("-Werror=frame-larger-than={}", exec::FRAME));
     } else {
         flags.push(format!("-Wframe-larger-than={}", exec::FRAME));
@@ -127,11 +133,19 @@ pub fn library(
     options: &Options,
 ) -> Result<Vec<u8>, String> {
     let (compiler, shim, flags) = (compiler()?, shim()?, flags(options));
-    let mut unit = String::from("#include \"shim.h\"\n");
-    // Only where it is used: every line costs each kernel its time.
-    if ["anychip_mma_", "anychip_ldmatrix", "anychip_stmatrix", "anychip_wmma_"].iter().any(|name| text.contains(name))
-    {
+    // Only what is used: every line costs each kernel its time.
+    let names = |all: &[&str]| all.iter().any(|name| text.contains(name));
+    let warpgroup = names(&["anychip_wgmma", "anychip_mbarrier", "anychip_bulk"]);
+    let mut unit = String::new();
+    if warpgroup {
+        unit.push_str("#define ANYCHIP_WARPGROUP 1\n");
+    }
+    unit.push_str("#include \"shim.h\"\n");
+    if names(&["anychip_mma_", "anychip_ldmatrix", "anychip_stmatrix", "anychip_wmma_"]) {
         unit.push_str("#include \"matrix.h\"\n");
+    }
+    if warpgroup {
+        unit.push_str("#include \"warpgroup.h\"\n");
     }
     unit.push_str(&format!("#line 1 \"{}\"\n", name.replace(['"', '\\', '\n'], "_")));
     unit.push_str(&source::with_dynamic_shared(text));

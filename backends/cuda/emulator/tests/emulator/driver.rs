@@ -87,6 +87,9 @@ symbols! {
     fn cuGraphInstantiateWithFlags(*mut usize, usize, u64) -> u32;
     fn cuGraphLaunch(usize, usize) -> u32;
     fn cuGraphExecDestroy(usize) -> u32;
+    fn cuTensorMapEncodeTiled(
+        *mut c_void, u32, u32, *mut c_void, *const u64, *const u64, *const u32, *const u32, u32, u32, u32, u32
+    ) -> u32;
     fn nvrtcVersion(*mut i32, *mut i32) -> u32;
     fn nvrtcCreateProgram(*mut usize, *const c_char, *const c_char, i32, *const *const c_char, *const *const c_char) -> u32;
     fn nvrtcDestroyProgram(*mut usize) -> u32;

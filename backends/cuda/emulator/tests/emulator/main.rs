@@ -8,3 +8,4 @@ mod errors;
 mod kernels;
 mod matrix;
 mod order;
+mod warpgroup;
