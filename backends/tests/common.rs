@@ -32,6 +32,20 @@ pub fn devices_of(driver: &dyn Driver, test: &str) -> Vec<Device> {
     }
 }
 
+/// True in a process that runs this test only; else has one run it and fails as it does.
+pub fn alone(test: &str) -> bool {
+    const ALONE: &str = "ANYCHIP_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let this = std::env::current_exe().expect("a path");
+    let out = std::process::Command::new(this).args(["--exact", test, "--nocapture"]).env(ALONE, "1").output();
+    let out = out.expect("it starts");
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && text.contains("1 passed"), "{text}\n{}", String::from_utf8_lossy(&out.stderr));
+    false
+}
+
 /// Runs a kernel as [`run`] does; a device without its types is skipped by name.
 pub fn run_or_skip(
     device: &Device,

@@ -53,8 +53,9 @@ pub fn hidden(k: &Kernel, elements: u64, groups: u64) -> Vec<u8> {
 fn devices_say_who_they_are() {
     for d in devices("devices_say_who_they_are") {
         let i = d.info();
-        assert_eq!(i.backend, driver().name());
-        assert!(i.id.starts_with(&format!("{}:", i.backend)), "{}", i.id);
+        // What is emulated says so.
+        assert_eq!(i.backend.strip_suffix("-emulated").unwrap_or(&i.backend), driver().name());
+        assert!(i.id.starts_with(&format!("{}:", driver().name())), "{}", i.id);
         assert!(i.memory.total >= i.memory.max_alloc && i.memory.max_alloc > 1 << 20, "{:?}", i.memory);
         assert!(
             i.limits.max_workgroup >= 64 && i.limits.max_bindings >= 8 && i.limits.max_shared >= 16 << 10,
@@ -180,6 +181,10 @@ fn an_offset_binds_a_part() {
 #[test]
 fn memory_runs_out_and_life_goes_on() {
     for d in raw("memory_runs_out_and_life_goes_on") {
+        // Where memory is the chip's and not counted per handle, other tests would find none.
+        if excused("memory_beside_others", d.info()) && !alone("contract::memory_runs_out_and_life_goes_on") {
+            return;
+        }
         let m = d.info().memory.clone();
         let e = d.alloc(m.max_alloc + 1, Memory::Device).expect_err("too large");
         assert!(matches!(&e, Error::OutOfMemory { asked, .. } if *asked == m.max_alloc + 1), "{e}");

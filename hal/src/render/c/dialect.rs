@@ -10,14 +10,24 @@ use crate::{DType, ir::*};
 pub struct Dialect {
     /// Its name, for messages and the first line of the text.
     pub name: &'static str,
-    /// What stands before everything else.
+    /// What stands before everything else, told the lanes of a workgroup.
+    pub begin: fn([u32; 3]) -> String,
+    /// What stands before every function.
     pub preamble: String,
+    /// What stands behind everything else, told the name of the kernel's function.
+    pub end: fn(&str) -> String,
+    /// What stands before a function that the text defines for itself, with a space behind.
+    pub function: &'static str,
     /// The name of a scalar type; `None` where it has none.
     pub scalar: fn(DType) -> Option<&'static str>,
     /// Qualifier of buffers, with a space behind.
     pub global: &'static str,
-    /// Qualifier of arrays of the workgroup, with a space behind.
+    /// Qualifier of pointers to memory of the workgroup, with a space behind.
     pub shared: &'static str,
+    /// Qualifier of pointers to a lane's own memory, with a space behind.
+    pub private: &'static str,
+    /// Qualifier of arrays of the workgroup, with a space behind.
+    pub shared_array: &'static str,
     /// What stands behind an array of the workgroup, so that vectors may be read from it.
     pub shared_align: &'static str,
     /// Qualifier of a pointer that nothing else points into.
@@ -28,8 +38,12 @@ pub struct Dialect {
     pub builtin: fn(Builtin) -> Option<String>,
     /// The statement with which all lanes of the workgroup meet.
     pub barrier: &'static str,
+    /// Operations of subgroups, where it has them.
+    pub subgroups: Option<Subgroups>,
     /// An expression for a vector of this type: one part for every lane, or one for all.
     pub vector: fn(&str, &[String]) -> String,
+    /// A lane of a vector.
+    pub lane: fn(&str, u8) -> String,
     /// The line before a loop that asks for unrolling.
     pub unroll: fn(Unroll) -> Option<String>,
     /// f16 computes.
@@ -42,6 +56,12 @@ pub struct Dialect {
     pub fma_f64: bool,
     /// 64-bit atomics.
     pub atomic64: bool,
+    /// `atomic_add` takes floats.
+    pub atomic_floats: bool,
+    /// `dot4_ss`, `dot4_su`, `dot4_us` and `dot4_uu`: packed products of bytes.
+    pub dot4: bool,
+    /// `vloada_half` and `vstorea_half`: small floats that lie aligned are read and written as one vector.
+    pub small_vectors: bool,
     /// `tanh` stays below 1 where it must reach it: print a choice around it.
     pub tanh_below_one: bool,
     /// Functions convert their argument to an integer without a look at its range: what the optimiser knows to be NaN or large makes
@@ -49,6 +69,14 @@ pub struct Dialect {
     pub unranged: bool,
     /// `sin`, `cos` and `tan` of vectors of 16 are wrong: print them by halves.
     pub sine_in_halves: bool,
+}
+
+/// How a dialect says what lanes of a subgroup do together: `subgroup_sum`, `subgroup_shuffle` and the like of its preamble, and
+/// this.
+#[derive(Debug, Clone, Copy)]
+pub struct Subgroups {
+    /// The statement with which they meet.
+    pub barrier: &'static str,
 }
 
 /// What the OpenCL dialect must know of a device.
@@ -89,7 +117,10 @@ impl Dialect {
         preamble += "#pragma OPENCL FP_CONTRACT OFF\n";
         Dialect {
             name: "OpenCL C 1.2",
+            begin: |_| String::new(),
             preamble,
+            end: |_| String::new(),
+            function: "static ",
             scalar: |d| match d {
                 DType::Bool => Some("bool"),
                 DType::I8 => Some("char"),
@@ -107,6 +138,8 @@ impl Dialect {
             },
             global: "__global ",
             shared: "__local ",
+            private: "__private ",
+            shared_array: "__local ",
             shared_align: " __attribute__((aligned(64)))",
             restrict: "restrict",
             entry: |[x, y, z]| format!("__kernel __attribute__((reqd_work_group_size({x}, {y}, {z}))) void"),
@@ -120,6 +153,8 @@ impl Dialect {
                 Builtin::SubgroupSize | Builtin::SubgroupLane | Builtin::SubgroupId => None,
             },
             barrier: "barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);",
+            subgroups: None,
+            lane: |vector, lane| format!("{vector}.s{lane:x}"),
             vector: |ty, parts| format!("(({ty})({}))", parts.join(", ")),
             // The attribute came with OpenCL 2.0; the pragma is older, and ignored where it is unknown.
             unroll: |u| match u {
@@ -133,6 +168,9 @@ impl Dialect {
             fma_f32: o.fma_f32,
             fma_f64: o.fma_f64,
             atomic64: o.atomic64,
+            atomic_floats: false,
+            dot4: false,
+            small_vectors: false,
             tanh_below_one: o.tanh_below_one,
             unranged: o.unranged,
             sine_in_halves: o.sine_in_halves,

@@ -19,8 +19,11 @@ impl Printer<'_> {
                 let name = self.param_name(*p);
                 match ty.elem() {
                     Some(Elem::D(DType::Bool)) => format!("({name} != 0)"),
-                    Some(Elem::D(DType::F16)) if !self.d.f16 => format!("{}({name})", self.helpers.half_of_bits(1)),
-                    _ => name,
+                    Some(e) => match self.small(e) {
+                        Some(small) => format!("{}({name})", self.helpers.small_of_bits(small, 1)),
+                        None => name,
+                    },
+                    None => name,
                 }
             }
             Op::Builtin(Builtin::LocalSize(d)) => {
@@ -61,11 +64,16 @@ impl Printer<'_> {
             }
             Op::Extract(a, lane) => match (self.k.ty(*a).lanes(), ty.elem().is_some_and(Elem::is_bool)) {
                 (1, _) => self.t(*a).to_string(),
-                // Lanes are numbered in hexadecimal.
-                (_, true) => format!("({}.s{lane:x} != 0)", self.t(*a)),
-                (_, false) => format!("{}.s{lane:x}", self.t(*a)),
+                (_, true) => format!("({} != 0)", (self.d.lane)(self.t(*a), *lane)),
+                (_, false) => (self.d.lane)(self.t(*a), *lane),
             },
             Op::AssumeMultiple(a, _) => self.t(*a).to_string(),
+            Op::Subgroup { op, value, lane } => self.subgroup(*op, *value, *lane)?,
+            Op::Dot4 { a, b, acc, a_signed, b_signed } if self.d.dot4 => {
+                let of = |signed: &bool| if *signed { 's' } else { 'u' };
+                let (x, y, z) = (self.t(*a), self.t(*b), self.t(*acc));
+                format!("dot4_{}{}({x}, {y}, {z})", of(a_signed), of(b_signed))
+            }
             other => {
                 let name = format!("{other:?}");
                 let name = name.split([' ', '(']).next().unwrap_or("?");
@@ -80,15 +88,22 @@ impl Printer<'_> {
         let held = self.held(elem);
         let lanes = ty.lanes();
         let d = if held == DType::Bool && lanes > 1 { DType::I32 } else { held };
-        Shape { d, name: (self.d.scalar)(d).unwrap_or("?"), lanes }
+        self.held_as(d, (self.d.scalar)(d).unwrap_or("?"), lanes)
+    }
+
+    fn held_as(&self, d: DType, name: &'static str, lanes: u8) -> Shape {
+        Shape { d, name, lanes, scalar: self.d.scalar }
     }
 
     fn constant(&mut self, ty: Type, bits: u64) -> Result<String> {
         let elem = ty.elem().unwrap_or(Elem::Idx);
         let c = self.ctype(ty)?;
         let one = match elem {
-            Elem::D(DType::F16) if !self.d.f16 => {
-                let x = half::f16::from_bits(bits as u16).to_f32();
+            e @ Elem::D(d) if self.small(e).is_some() => {
+                let x = match d {
+                    DType::BF16 => half::bf16::from_bits(bits as u16).to_f32(),
+                    _ => half::f16::from_bits(bits as u16).to_f32(),
+                };
                 number::literal(DType::F32, "float", x.to_bits() as u64)
             }
             Elem::D(DType::Bool) if ty.lanes() > 1 => if bits & 1 == 1 { "-1" } else { "0" }.to_string(),
@@ -208,7 +223,7 @@ impl Printer<'_> {
                 DType::F64 => self.d.fma_f64,
                 _ => false,
             };
-        if exact && self.k.ty(a).elem() == Some(Elem::D(DType::F16)) && !self.d.f16 {
+        if exact && self.k.ty(a).elem().is_some_and(|e| self.small(e).is_some()) {
             return Err(self.unsupported("fma of f16 needs f16 arithmetic"));
         }
         Ok(if !s.d.is_float() {
@@ -218,6 +233,35 @@ impl Printer<'_> {
             format!("fma({x}, {y}, {z})")
         } else {
             format!("({x} * {y} + {z})")
+        })
+    }
+
+    /// Functions of the preamble. A bool is a byte on its way.
+    fn subgroup(&mut self, op: SubgroupOp, value: Value, lane: Option<Value>) -> Result<String> {
+        if self.d.subgroups.is_none() {
+            return Err(self.unsupported("subgroup operations must be lowered by the legaliser"));
+        }
+        let x = self.t(value).to_string();
+        let lane = lane.map(|l| self.t(l).to_string());
+        let at = || lane.clone().ok_or_else(|| self.unsupported("a shuffle names a lane"));
+        Ok(match op {
+            SubgroupOp::Reduce(op) => {
+                let name = match op {
+                    ReduceOp::Sum => "sum",
+                    ReduceOp::Prod => "prod",
+                    ReduceOp::Min => "min",
+                    ReduceOp::Max => "max",
+                    ReduceOp::And => "and",
+                    ReduceOp::Or => "or",
+                    ReduceOp::Xor => "xor",
+                };
+                format!("subgroup_{name}({x})")
+            }
+            SubgroupOp::ScanAdd => format!("subgroup_scan({x})"),
+            SubgroupOp::Shuffle | SubgroupOp::Broadcast => format!("subgroup_shuffle({x}, {})", at()?),
+            SubgroupOp::ShuffleXor => format!("subgroup_shuffle_xor({x}, {})", at()?),
+            SubgroupOp::ShuffleDown => format!("subgroup_shuffle_down({x}, {})", at()?),
+            SubgroupOp::ShuffleUp => format!("subgroup_shuffle_up({x}, {})", at()?),
         })
     }
 
@@ -232,8 +276,8 @@ impl Printer<'_> {
             }
             return Ok(to_mask(from, &format!("({x} != {})", from.zero())));
         }
-        let emulated = |t: Type| t.elem() == Some(Elem::D(DType::F16)) && !self.d.f16;
-        let (from_half, to_half) = (emulated(from_ty), emulated(ty));
+        let small = |t: Type| t.elem().and_then(|e| self.small(e));
+        let (from_small, to_small) = (small(from_ty), small(ty));
         // A vector of bool holds -1 for true.
         let x = if from_bool && from.lanes > 1 { format!("({x} & 1)") } else { x };
         let wide = if from.d == to.d {
@@ -241,20 +285,25 @@ impl Printer<'_> {
         } else if from.d.is_float() && to.d.is_int() {
             // The bounds of wide integers are no numbers of f16.
             let (from, x) = if from.d == DType::F16 {
-                let f = Shape { d: DType::F32, name: self.scalar(DType::F32)?, lanes: from.lanes };
+                let f = self.held_as(DType::F32, self.scalar(DType::F32)?, from.lanes);
                 (f, f.convert(&x))
             } else {
                 (from, x)
             };
-            let u = to.unsigned_or_same(self.d.scalar);
+            let u = to.unsigned_or_same();
             format!("{}({x})", self.helpers.saturate(from, to, u))
-        } else if to_half && from.d == DType::F64 {
+        } else if let (Some(small), DType::F64) = (to_small, from.d) {
             // Rounding to f32 first would round twice.
-            return Ok(format!("{}({x})", self.helpers.round_half(from)));
+            return Ok(format!("{}({x})", self.helpers.round_small(small, from)));
         } else {
             to.convert(&x)
         };
-        Ok(if to_half && !from_half && !stored { format!("{}({wide})", self.helpers.round_half(to)) } else { wide })
+        Ok(match to_small {
+            Some(small) if from_small != to_small && !stored => {
+                format!("{}({wide})", self.helpers.round_small(small, to))
+            }
+            _ => wide,
+        })
     }
 
     fn bitcast(&mut self, a: Value, ty: Type) -> Result<String> {
@@ -263,15 +312,16 @@ impl Printer<'_> {
         if from_ty == ty {
             return Ok(x);
         }
-        let half = Some(Elem::D(DType::F16));
+        let small = |t: Type| t.elem().and_then(|e| self.small(e));
         let c = self.ctype(ty)?;
-        if !self.d.f16 && from_ty.elem() == half {
-            let bits = format!("{}({x})", self.helpers.bits_of_half(ty.lanes()));
-            return Ok(format!("as_{c}({bits})"));
-        }
-        if !self.d.f16 && ty.elem() == half {
-            let u16 = Shape { d: DType::U16, name: self.scalar(DType::U16)?, lanes: ty.lanes() };
-            return Ok(format!("{}({})", self.helpers.half_of_bits(ty.lanes()), u16.reinterpret(&x)));
+        let (from_small, to_small) = (small(from_ty), small(ty));
+        let x = match from_small {
+            Some(small) => format!("{}({x})", self.helpers.bits_of_small(small, from_ty.lanes())),
+            None => x,
+        };
+        if let Some(small) = to_small {
+            let u16 = self.held_as(DType::U16, self.scalar(DType::U16)?, ty.lanes());
+            return Ok(format!("{}({})", self.helpers.small_of_bits(small, ty.lanes()), u16.reinterpret(&x)));
         }
         Ok(format!("as_{c}({x})"))
     }

@@ -3,6 +3,7 @@
 use super::{
     super::unroll::{signed, written_out},
     Printer,
+    helpers::Shape,
 };
 use crate::{DType, Result, ir::*};
 
@@ -78,7 +79,13 @@ impl Printer<'_> {
             Op::Continue => self.line("continue;"),
             Op::Return => self.line("return;"),
             // Without subgroups the whole workgroup acts as one.
-            Op::Barrier(_) => self.line(self.d.barrier),
+            Op::Barrier(scope) => {
+                let barrier = match (scope, self.d.subgroups) {
+                    (Scope::Subgroup, Some(s)) => s.barrier,
+                    _ => self.d.barrier,
+                };
+                self.line(barrier);
+            }
             op => {
                 let Some(out) = inst.out else {
                     let name = format!("{op:?}");
@@ -97,7 +104,9 @@ impl Printer<'_> {
                     return Ok(());
                 }
                 let text = self.expression(op, ty, !uses.computed)?;
-                let here = uses.reads == 1 && uses.read == uses.defined && !uses.header && text.len() <= MAX_INLINE;
+                // What lanes do together they do where it stands, not inside a choice.
+                let apart = !matches!(op, Op::Subgroup { .. }) && text.len() <= MAX_INLINE;
+                let here = uses.reads == 1 && uses.read == uses.defined && !uses.header && apart;
                 if here || matches!(op, Op::Const(_)) {
                     self.text[out.at()] = text;
                 } else {
@@ -146,12 +155,7 @@ impl Printer<'_> {
                 } else {
                     format!("max({n}, {})", s.one())
                 };
-                format!(
-                    "{i} = {} > {} ? {} : {b}",
-                    unsigned(s.d, &b, &i),
-                    unsigned_of(s.d, &by),
-                    s.wrapping("+", &i, &by)
-                )
+                format!("{i} = {} > {} ? {} : {b}", unsigned(s, &b, &i), unsigned_of(s, &by), s.wrapping("+", &i, &by))
             }
         };
         if let Some(hint) = (self.d.unroll)(unroll) {
@@ -196,14 +200,14 @@ impl Printer<'_> {
 }
 
 /// `b - i` as an unsigned number, where `i < b`.
-fn unsigned(d: DType, b: &str, i: &str) -> String {
-    if d.is_signed() { format!("({} - {})", unsigned_of(d, b), unsigned_of(d, i)) } else { format!("({b} - {i})") }
+fn unsigned(s: Shape, b: &str, i: &str) -> String {
+    if s.d.is_signed() { format!("({} - {})", unsigned_of(s, b), unsigned_of(s, i)) } else { format!("({b} - {i})") }
 }
 
-fn unsigned_of(d: DType, x: &str) -> String {
-    match d {
+fn unsigned_of(s: Shape, x: &str) -> String {
+    match s.d {
         DType::I8 | DType::I16 | DType::I32 => format!("(uint){x}"),
-        DType::I64 => format!("(ulong){x}"),
+        DType::I64 => format!("({}){x}", s.unsigned_or_same().name),
         _ => x.to_string(),
     }
 }

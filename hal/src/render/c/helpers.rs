@@ -1,15 +1,18 @@
 //! Small functions that the printed text defines for itself, where an expression would repeat its operand, and the
 //! spelling of operations by shape.
 
+use super::Dialect;
 use crate::DType;
 use std::collections::BTreeSet;
 
 /// How values are held in C: a scalar type and a number of lanes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     pub d: DType,
     pub name: &'static str,
     pub lanes: u8,
+    /// The dialect's names of scalar types.
+    pub scalar: fn(DType) -> Option<&'static str>,
 }
 
 /// Where a function of the driver's is asked.
@@ -52,21 +55,27 @@ impl Shape {
 
     /// The signed integer type of the same width, which comparisons of vectors give.
     fn signed_name(self) -> &'static str {
-        match self.d.size() {
-            1 => "char",
-            2 => "short",
-            4 => "int",
-            _ => "long",
-        }
+        self.named(match self.d.size() {
+            1 => DType::I8,
+            2 => DType::I16,
+            4 => DType::I32,
+            _ => DType::I64,
+        })
     }
 
-    fn unsigned_name(self) -> &'static str {
-        match self.d.size() {
-            1 => "uchar",
-            2 => "ushort",
-            4 => "uint",
-            _ => "ulong",
-        }
+    /// The unsigned integer type of the same width.
+    pub fn unsigned_name(self) -> &'static str {
+        self.named(match self.d.size() {
+            1 => DType::U8,
+            2 => DType::U16,
+            4 => DType::U32,
+            _ => DType::U64,
+        })
+    }
+
+    /// Every dialect has all integers.
+    fn named(self, d: DType) -> &'static str {
+        (self.scalar)(d).unwrap_or(self.name)
     }
 
     /// A name for functions on this shape.
@@ -86,11 +95,12 @@ impl Shape {
 
     /// A vector of bool (lanes of `int`) as the mask that `select` wants beside operands of this shape.
     pub fn mask(self, x: &str) -> String {
-        match self.signed_name() {
-            "int" => x.to_string(),
+        let name = self.signed_name();
+        match self.d.size() {
+            4 => x.to_string(),
             // Compared again: rusticl 22.3 chooses wrongly by a mask that was only widened.
-            "long" => format!("(convert_long{0}({x}) != ((long{0})(0)))", self.lanes),
-            name => format!("convert_{name}{}({x})", self.lanes),
+            8 => format!("(convert_{name}{0}({x}) != (({name}{0})(0)))", self.lanes),
+            _ => format!("convert_{name}{}({x})", self.lanes),
         }
     }
 
@@ -147,7 +157,7 @@ impl Shape {
     }
 
     /// The unsigned type of the same width for integers, itself for others.
-    pub fn unsigned_or_same(self, scalar: fn(DType) -> Option<&'static str>) -> Shape {
+    pub fn unsigned_or_same(self) -> Shape {
         let d = match self.d {
             DType::I8 => DType::U8,
             DType::I16 => DType::U16,
@@ -155,21 +165,29 @@ impl Shape {
             DType::I64 => DType::U64,
             other => other,
         };
-        Shape { d, name: scalar(d).unwrap_or(self.name), lanes: self.lanes }
+        Shape { d, name: self.named(d), ..self }
     }
 }
 
 /// The functions that a text needs, each once, in the order of first use.
-#[derive(Default)]
 pub(super) struct Helpers {
     names: BTreeSet<String>,
     pub texts: Vec<String>,
+    /// What stands before a function.
+    function: &'static str,
+    /// Qualifier of a lane's own memory.
+    private: &'static str,
 }
 
 impl Helpers {
+    pub fn new(d: &Dialect) -> Helpers {
+        Helpers { names: BTreeSet::new(), texts: vec![], function: d.function, private: d.private }
+    }
+
+    /// `text` gives what follows the qualifiers of the function.
     fn need(&mut self, name: String, text: impl FnOnce(&str) -> String) -> String {
         if self.names.insert(name.clone()) {
-            self.texts.push(text(&name));
+            self.texts.push(format!("{}{}", self.function, text(&name)));
         }
         name
     }
@@ -192,7 +210,7 @@ impl Helpers {
             } else {
                 s.pick(&format!("({zero})"), &s.zero(), &s.narrow("(a / by)".into()))
             };
-            format!("static {t} {name}({t} a, {t} b) {{\n    {t} by = {by};\n    return {result};\n}}\n")
+            format!("{t} {name}({t} a, {t} b) {{\n    {t} by = {by};\n    return {result};\n}}\n")
         })
     }
 
@@ -202,7 +220,7 @@ impl Helpers {
         let (name, sign) = if max { ("max", ">") } else { ("min", "<") };
         self.need(format!("{name}_{}", s.tag()), |name| {
             let first = s.pick(&format!("((a {sign} b) | (a != a))"), "a", "b");
-            format!("static {t} {name}({t} a, {t} b) {{\n    return {first};\n}}\n")
+            format!("{t} {name}({t} a, {t} b) {{\n    return {first};\n}}\n")
         })
     }
 
@@ -214,7 +232,7 @@ impl Helpers {
             if s.lanes == 1 && !s.d.is_float() {
                 // Not by choosing: rusticl on llvmpipe 22.3 dies on choices among constants of 8 bits.
                 let number = if s.d.is_signed() { "(a > 0) - (a < 0)" } else { "a != 0" };
-                return format!("static {t} {name}({t} a) {{\n    return ({t})({number});\n}}\n");
+                return format!("{t} {name}({t} a) {{\n    return ({t})({number});\n}}\n");
             }
             let below = if s.d.is_float() || s.d.is_signed() {
                 s.pick(&format!("(a < {zero})"), &s.number(-1.0), "a")
@@ -222,7 +240,7 @@ impl Helpers {
                 "a".into()
             };
             let result = s.pick(&format!("(a > {zero})"), &s.one(), &below);
-            format!("static {t} {name}({t} a) {{\n    return {result};\n}}\n")
+            format!("{t} {name}({t} a) {{\n    return {result};\n}}\n")
         })
     }
 
@@ -232,7 +250,7 @@ impl Helpers {
         self.need(format!("tanh_to_one_{}", s.tag()), |name| {
             let from = s.number(if s.d == DType::F64 { 20.0 } else { 10.0 });
             let result = s.pick(&format!("(fabs(x) >= {from})"), &format!("copysign({}, x)", s.one()), inside);
-            format!("static {t} {name}({t} x) {{\n    return {result};\n}}\n")
+            format!("{t} {name}({t} x) {{\n    return {result};\n}}\n")
         })
     }
 
@@ -252,7 +270,7 @@ impl Helpers {
             };
             let value = if halves { format!("({t})({f}(x.lo), {f}(x.hi))") } else { format!("{f}(x)") };
             let result = s.pick(&inside, &value, outside);
-            format!("static {t} {name}({t} x) {{\n    return {result};\n}}\n")
+            format!("{t} {name}({t} x) {{\n    return {result};\n}}\n")
         })
     }
 
@@ -262,7 +280,7 @@ impl Helpers {
         self.need(format!("pow_{}", s.tag()), |name| {
             let one = s.pick(&format!("((a == {}) | (b == {}))", s.one(), s.zero()), &s.one(), "(a + b)");
             let result = s.pick("((a == a) & (b == b))", "pow(a, b)", &one);
-            format!("static {t} {name}({t} a, {t} b) {{\n    return {result};\n}}\n")
+            format!("{t} {name}({t} a, {t} b) {{\n    return {result};\n}}\n")
         })
     }
 
@@ -272,7 +290,7 @@ impl Helpers {
         self.need(format!("ctz_{}", s.tag()), |name| {
             let below = s.wrapping("-", "a", &s.one());
             let ones = s.narrow(format!("(~a & {below})"));
-            format!("static {t} {name}({t} a) {{\n    return popcount({ones});\n}}\n")
+            format!("{t} {name}({t} a) {{\n    return popcount({ones});\n}}\n")
         })
     }
 
@@ -293,7 +311,7 @@ impl Helpers {
                 let largest = if to.d.is_signed() { 2f64.powi(bits - 1) } else { 2f64.powi(bits) } - 1.0;
                 let number = from.pick("(x == x)", "x", &from.zero());
                 let cut = format!("fmin(fmax({number}, {}), {})", from.number(low), from.number(largest));
-                return format!("static {t} {name}({f} x) {{\n    return {};\n}}\n", to.convert(&cut));
+                return format!("{t} {name}({f} x) {{\n    return {};\n}}\n", to.convert(&cut));
             }
             let (low, high) = (from.number(low), from.number(high));
             // Comparisons of `from` pick values of `to`: the masks are converted to its width.
@@ -310,48 +328,49 @@ impl Helpers {
             let above = to.pick(&mask(format!("(x >= {high})")), &to.literal(max), "r");
             let below = to.pick(&mask(format!("(x < {low})")), &to.literal(min), "r");
             format!(
-                "static {t} {name}({f} x) {{\n    {t} r = {};\n    r = {above};\n    return {below};\n}}\n",
+                "{t} {name}({f} x) {{\n    {t} r = {};\n    r = {above};\n    return {below};\n}}\n",
                 to.convert(&format!("({inside})"))
             )
         })
     }
 
-    /// Rounds a float to the nearest number that an f16 can hold, by way of memory: the only path without arithmetic.
-    pub fn round_half(&mut self, from: Shape) -> String {
-        let f = from.c();
-        self.need(format!("half_of_{}", from.tag()), |name| {
+    /// Rounds a float to the nearest number that a `small` float (`half`) can hold, by way of memory: the only path without
+    /// arithmetic.
+    pub fn round_small(&mut self, small: &str, from: Shape) -> String {
+        let (f, private) = (from.c(), self.private);
+        self.need(format!("{small}_of_{}", from.tag()), |name| {
             let n = width(from.lanes);
             let result = if from.lanes == 1 { "float".to_string() } else { format!("float{n}") };
             format!(
-                "static {result} {name}({f} x) {{\n    ushort bits[{0}];\n    vstore_half{n}_rte(x, 0, (__private half*)bits);\n    return vload_half{n}(0, (const __private half*)bits);\n}}\n",
+                "{result} {name}({f} x) {{\n    ushort bits[{0}];\n    vstore_{small}{n}_rte(x, 0, ({private}{small}*)bits);\n    return vload_{small}{n}(0, (const {private}{small}*)bits);\n}}\n",
                 from.lanes
             )
         })
     }
 
-    /// The number whose f16 bits these are.
-    pub fn half_of_bits(&mut self, lanes: u8) -> String {
-        let n = width(lanes);
-        self.need(format!("half_of_bits{n}"), |name| {
-            let read = |to: &str| format!("vload_half{n}(0, (const __private half*){to})");
+    /// The number whose bits, as a `small` float, these are.
+    pub fn small_of_bits(&mut self, small: &str, lanes: u8) -> String {
+        let (n, private) = (width(lanes), self.private);
+        self.need(format!("{small}_of_bits{n}"), |name| {
+            let read = |to: &str| format!("vload_{small}{n}(0, (const {private}{small}*){to})");
             if lanes == 1 {
-                format!("static float {name}(ushort x) {{\n    return {};\n}}\n", read("&x"))
+                format!("float {name}(ushort x) {{\n    return {};\n}}\n", read("&x"))
             } else {
                 format!(
-                    "static float{n} {name}(ushort{n} x) {{\n    ushort bits[{n}];\n    vstore{n}(x, 0, bits);\n    return {};\n}}\n",
+                    "float{n} {name}(ushort{n} x) {{\n    ushort bits[{n}];\n    vstore{n}(x, 0, bits);\n    return {};\n}}\n",
                     read("bits")
                 )
             }
         })
     }
 
-    /// The f16 bits of a number.
-    pub fn bits_of_half(&mut self, lanes: u8) -> String {
-        let n = width(lanes);
-        self.need(format!("bits_of_half{n}"), |name| {
+    /// The bits of a number as a `small` float.
+    pub fn bits_of_small(&mut self, small: &str, lanes: u8) -> String {
+        let (n, private) = (width(lanes), self.private);
+        self.need(format!("bits_of_{small}{n}"), |name| {
             let load = if lanes == 1 { "bits[0]".to_string() } else { format!("vload{n}(0, bits)") };
             format!(
-                "static ushort{n} {name}(float{n} x) {{\n    ushort bits[{lanes}];\n    vstore_half{n}_rte(x, 0, (__private half*)bits);\n    return {load};\n}}\n"
+                "ushort{n} {name}(float{n} x) {{\n    ushort bits[{lanes}];\n    vstore_{small}{n}_rte(x, 0, ({private}{small}*)bits);\n    return {load};\n}}\n"
             )
         })
     }
@@ -362,7 +381,7 @@ impl Helpers {
         let cmpxchg = if s.d == DType::F64 { "atom_cmpxchg" } else { "atomic_cmpxchg" };
         self.need(format!("atomic_add_{t}_{}", space.trim().trim_matches('_')), |name| {
             format!(
-                "static {t} {name}(volatile {space}{t}* p, {t} x) {{\n    volatile {space}{u}* bits = (volatile {space}{u}*)p;\n    {u} old = *bits;\n    for (;;) {{\n        {u} seen = {cmpxchg}(bits, old, as_{u}(as_{t}(old) + x));\n        if (seen == old) return as_{t}(old);\n        old = seen;\n    }}\n}}\n"
+                "{t} {name}(volatile {space}{t}* p, {t} x) {{\n    volatile {space}{u}* bits = (volatile {space}{u}*)p;\n    {u} old = *bits;\n    for (;;) {{\n        {u} seen = {cmpxchg}(bits, old, as_{u}(as_{t}(old) + x));\n        if (seen == old) return as_{t}(old);\n        old = seen;\n    }}\n}}\n"
             )
         })
     }

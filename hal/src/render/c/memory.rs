@@ -1,10 +1,10 @@
 //! Loads, stores and atomics.
 
 use super::Printer;
-use crate::{DType, Result, ir::*};
+use crate::{Result, ir::*};
 
 impl Printer<'_> {
-    /// Qualifier of a place's address space, with a space behind; private has none.
+    /// Qualifier of pointers into a place, with a space behind; private has none.
     fn space(&self, place: Place) -> &'static str {
         match place {
             Place::Buffer(_) => self.d.global,
@@ -24,17 +24,12 @@ impl Printer<'_> {
         }
     }
 
-    /// f16 that does not compute is reached by `vload_half` and `vstore_half` only.
-    fn is_half(&self, place: Place) -> bool {
-        self.place_elem(place) == Elem::D(DType::F16) && !self.d.f16
-    }
-
-    /// A place as a pointer to `half`: arrays of the kernel are declared as `ushort`.
-    fn half_pointer(&self, place: Place, writes: bool) -> String {
+    /// A place as a pointer to a `small` float: arrays of the kernel are declared as `ushort`.
+    fn small_pointer(&self, small: &str, place: Place, writes: bool) -> String {
         let name = self.place_name(place);
         match place {
             Place::Buffer(_) => name,
-            _ => format!("(({}{}half*){name})", if writes { "" } else { "const " }, self.space(place)),
+            _ => format!("(({}{}{small}*){name})", if writes { "" } else { "const " }, self.space(place)),
         }
     }
 
@@ -42,11 +37,13 @@ impl Printer<'_> {
         let (name, i) = (self.place_name(place), self.t(index).to_string());
         let lanes = ty.lanes();
         let bool = ty.elem().is_some_and(Elem::is_bool);
-        if self.is_half(place) {
-            let p = self.half_pointer(place, false);
+        // f16 that does not compute is reached by `vload_half` and `vstore_half` only.
+        if let Some(small) = self.small(self.place_elem(place)) {
+            let p = self.small_pointer(small, place, false);
             return Ok(match lanes {
-                1 => format!("vload_half({i}, {p})"),
-                n => format!("vload_half{n}(0, {p} + {i})"),
+                1 => format!("vload_{small}({i}, {p})"),
+                n if aligned && self.d.small_vectors => format!("vloada_{small}{n}(0, {p} + {i})"),
+                n => format!("vload_{small}{n}(0, {p} + {i})"),
             });
         }
         Ok(match lanes {
@@ -65,11 +62,12 @@ impl Printer<'_> {
         let (name, i, x) = (self.place_name(place), self.t(index).to_string(), self.t(value).to_string());
         let ty = self.k.ty(value);
         let bool = ty.elem().is_some_and(Elem::is_bool);
-        if self.is_half(place) {
-            let p = self.half_pointer(place, true);
+        if let Some(small) = self.small(self.place_elem(place)) {
+            let p = self.small_pointer(small, place, true);
             return Ok(match ty.lanes() {
-                1 => format!("vstore_half_rte({x}, {i}, {p});"),
-                n => format!("vstore_half{n}_rte({x}, 0, {p} + {i});"),
+                1 => format!("vstore_{small}_rte({x}, {i}, {p});"),
+                n if aligned && self.d.small_vectors => format!("vstorea_{small}{n}_rte({x}, 0, {p} + {i});"),
+                n => format!("vstore_{small}{n}_rte({x}, 0, {p} + {i});"),
             });
         }
         Ok(match ty.lanes() {
@@ -102,7 +100,7 @@ impl Printer<'_> {
         // The 64-bit extension has names of its own.
         let family = if wide { "atom" } else { "atomic" };
         let p = format!("(volatile {space}{}*)({name} + {i})", s.name);
-        let bits = if wide { "ulong" } else { "uint" };
+        let bits = s.unsigned_name();
         let q = format!("(volatile {space}{bits}*)({name} + {i})");
         let float = s.d.is_float();
         Ok(match op {
@@ -112,7 +110,9 @@ impl Printer<'_> {
                 format!("as_{}({family}_xchg({q}, as_{bits}({x})))", s.name)
             }
             AtomicOp::Exchange | AtomicOp::Store => format!("{family}_xchg({p}, {x})"),
-            AtomicOp::Add if float => format!("{}({p}, {x})", self.helpers.float_add(s, space)),
+            AtomicOp::Add if float && !self.d.atomic_floats => {
+                format!("{}({p}, {x})", self.helpers.float_add(s, space))
+            }
             AtomicOp::Add => format!("{family}_add({p}, {x})"),
             AtomicOp::Min => format!("{family}_min({p}, {x})"),
             AtomicOp::Max => format!("{family}_max({p}, {x})"),

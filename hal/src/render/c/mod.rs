@@ -10,12 +10,13 @@
 //! * A C compiler may contract `a * b + c`: the preamble forbids it; `MulAdd` is `fma` only where the dialect says so.
 //! * `bool` has no vectors: a vector of bool is a vector of `int`, each lane 0 or -1; in memory it is one byte, 0 or 1.
 //! * `half` computes only with an extension: without it a value of type f16 is held in a `float` that an f16 can
-//!   hold, and rounded when it is cast and not only stored.
+//!   hold, and rounded when it is cast and not only stored. So is bf16 where a dialect has a name for it.
 //! * Atomics are relaxed: they order nothing but themselves; a barrier does.
 //!
 //! Names are the printer's own (`v12`, `b0_weights`, `k_matmul`), so that no name of a kernel meets a word of the
 //! language. Constants are printed bit for bit. Values that are read once are printed in place; order and results stay.
 
+mod cuda;
 mod dialect;
 mod expr;
 mod flow;
@@ -25,6 +26,7 @@ mod number;
 #[cfg(test)]
 mod tests;
 
+pub use cuda::Cuda;
 pub use dialect::{Dialect, OpenCl};
 
 use crate::{DType, Error, Result, ir::*};
@@ -54,14 +56,15 @@ pub fn render(kernel: &Kernel, dialect: &Dialect) -> Result<Rendered> {
     let entry = format!("k_{}", kernel.name);
     let mut source = String::new();
     let _ = writeln!(source, "// {} in {}", kernel.name, dialect.name);
+    source.push_str(&(dialect.begin)(kernel.workgroup));
     source.push_str(&dialect.preamble);
     for text in &p.helpers.texts {
         source.push_str(text);
     }
-    let [x, y, z] = kernel.workgroup;
-    let _ = writeln!(source, "{} {entry}({}) {{", (dialect.entry)([x, y, z]), params.join(", "));
+    let _ = writeln!(source, "{} {entry}({}) {{", (dialect.entry)(kernel.workgroup), params.join(", "));
     source.push_str(&p.out);
     source.push_str("}\n");
+    source.push_str(&(dialect.end)(&entry));
     Ok(Rendered { source, entry })
 }
 
@@ -104,7 +107,7 @@ impl<'a> Printer<'a> {
             uses,
             text: vec![String::new(); n],
             known: vec![None; n],
-            helpers: helpers::Helpers::default(),
+            helpers: helpers::Helpers::new(d),
             out: String::new(),
             depth: 1,
             statements: 0,
@@ -128,7 +131,7 @@ impl<'a> Printer<'a> {
         let mut setup = String::new();
         for (i, a) in self.k.shared.iter().enumerate() {
             let (ty, name) = (self.pointee(a.elem, false)?, self.place_name(Place::Shared(SharedId(i as u32))));
-            let _ = writeln!(setup, "    {}{ty} {name}[{}]{};", self.d.shared, a.len, self.d.shared_align);
+            let _ = writeln!(setup, "    {}{ty} {name}[{}]{};", self.d.shared_array, a.len, self.d.shared_align);
         }
         for (i, a) in self.k.private.iter().enumerate() {
             let (ty, name) = (self.pointee(a.elem, false)?, self.place_name(Place::Private(PrivateId(i as u32))));
@@ -169,8 +172,17 @@ impl<'a> Printer<'a> {
         match e {
             Elem::Idx if self.k.idx_bits == 32 => DType::U32,
             Elem::Idx => DType::U64,
-            Elem::D(DType::F16) if !self.d.f16 => DType::F32,
+            e if self.small(e).is_some() => DType::F32,
             Elem::D(d) => d,
+        }
+    }
+
+    /// The C name of a float type that lies in memory and does not compute: its values are held in f32.
+    fn small(&self, e: Elem) -> Option<&'static str> {
+        match e {
+            Elem::D(d @ DType::F16) if !self.d.f16 => (self.d.scalar)(d),
+            Elem::D(d @ DType::BF16) => (self.d.scalar)(d),
+            _ => None,
         }
     }
 
@@ -196,8 +208,8 @@ impl<'a> Printer<'a> {
     fn pointee(&self, e: Elem, pointed: bool) -> Result<&'static str> {
         match e {
             Elem::D(DType::Bool) => self.scalar(DType::U8),
-            Elem::D(DType::F16) if !self.d.f16 && !pointed => self.scalar(DType::U16),
-            Elem::D(DType::F16) => self.scalar(DType::F16),
+            e if self.small(e).is_some() && !pointed => self.scalar(DType::U16),
+            Elem::D(d @ (DType::F16 | DType::BF16)) => self.scalar(d),
             _ => self.scalar(self.held(e)),
         }
     }

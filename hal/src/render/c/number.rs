@@ -4,12 +4,14 @@ use crate::DType;
 
 /// A scalar literal of type `d` (the C name is `name`) with these bits, in parentheses where a sign or a cast needs them.
 pub(super) fn literal(d: DType, name: &str, bits: u64) -> String {
+    // Where `long` may have 32 bits the type has another name.
+    let long = if matches!(name, "long" | "ulong") { "L" } else { "LL" };
     match d {
         DType::Bool => (bits & 1).to_string(),
-        DType::I8 => format!("((char){})", bits as i8),
-        DType::I16 => format!("((short){})", bits as i16),
-        DType::U8 => format!("((uchar){})", bits as u8),
-        DType::U16 => format!("((ushort){})", bits as u16),
+        DType::I8 => format!("(({name}){})", bits as i8),
+        DType::I16 => format!("(({name}){})", bits as i16),
+        DType::U8 => format!("(({name}){})", bits as u8),
+        DType::U16 => format!("(({name}){})", bits as u16),
         // -2147483648 is no literal of type int: the minus is applied to a number that does not fit.
         DType::I32 => match bits as i32 {
             i32::MIN => "((int)0x80000000u)".into(),
@@ -17,12 +19,12 @@ pub(super) fn literal(d: DType, name: &str, bits: u64) -> String {
             n => n.to_string(),
         },
         DType::I64 => match bits as i64 {
-            i64::MIN => "((long)0x8000000000000000UL)".into(),
-            n if n < 0 => format!("({n}L)"),
-            n => format!("{n}L"),
+            i64::MIN => format!("(({name})0x8000000000000000U{long})"),
+            n if n < 0 => format!("({n}{long})"),
+            n => format!("{n}{long}"),
         },
         DType::U32 => format!("{}u", bits as u32),
-        DType::U64 => format!("{bits}UL"),
+        DType::U64 => format!("{bits}U{long}"),
         DType::F32 => float(f32::from_bits(bits as u32)),
         DType::F64 => double(f64::from_bits(bits)),
         DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2 => format!("as_{name}((ushort){})", bits as u16),

@@ -96,7 +96,11 @@ fn fill(dst: DevicePtr, value: u32, element: usize, count: usize, stream: Handle
         if !(dst as usize).is_multiple_of(element) {
             return Err(Code::INVALID_VALUE);
         }
-        on_device(dst as usize, count.checked_mul(element).ok_or(Code::INVALID_VALUE)?)?;
+        let bytes = count.checked_mul(element).ok_or(Code::INVALID_VALUE)?;
+        // Pinned memory has one address for host and device.
+        if !pinned(dst as usize, bytes) {
+            on_device(dst as usize, bytes)?;
+        }
         stream.submit(Work::Fill(Fill { dst: dst as usize, pitch: 0, value, element, width: count, height: 1 }))?;
     }
     Ok(stream)

@@ -1,0 +1,106 @@
+//! CUDA C, as NVRTC compiles it for one architecture, with no header of any toolkit.
+//!
+//! Where CUDA C and the printer disagree, and what stands in the preamble (`cuda.cuh`) for it:
+//! * It has no arithmetic on vectors: `vec<T, N>` has, and the functions of OpenCL C that the printer names, lane by lane.
+//!   A vector that lies aligned is read and written by 16 bytes at once.
+//! * `char` may be unsigned and `long` may have 32 bits, as on the host: 8- and 64-bit integers have names of their own.
+//! * All of it stands in a namespace: `float4`, `min` or `exp` of the preamble hide the toolkit's, and nothing is ambiguous.
+//! * Small floats lie in memory as their bits; they are converted by instructions where the architecture has them.
+//! * Lanes of a subgroup name each other in a mask: those of a last, partial one are fewer.
+//! * Contraction, fast division and flushing are options of the compiler ([`Cuda::OPTIONS`]), on by none of these.
+
+use super::dialect::{Dialect, Subgroups};
+use crate::{DType, ir::*};
+
+/// What the CUDA dialect must know of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cuda {
+    /// Compute capability, major and minor.
+    pub capability: (u32, u32),
+}
+
+impl Cuda {
+    /// Options of NVRTC under which the text means what the kernel says.
+    pub const OPTIONS: [&'static str; 5] =
+        ["--std=c++17", "--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false"];
+
+    /// Packed products of bytes are one instruction.
+    pub fn dot4(self) -> bool {
+        self.capability >= (6, 1)
+    }
+}
+
+impl Dialect {
+    /// CUDA C++ for an architecture, from 6.0.
+    pub fn cuda(c: Cuda) -> Dialect {
+        Dialect {
+            name: "CUDA C++",
+            // Known to the compiler: what depends on the lanes of a workgroup folds away.
+            begin: |[x, y, z]| format!("#define LANES_X {x}u\n#define LANES_Y {y}u\n#define LANES_Z {z}u\n"),
+            preamble: include_str!("cuda.cuh").to_string(),
+            end: |entry| format!("}}\nusing anychip::{entry};\n"),
+            function: "__device__ __forceinline__ ",
+            scalar: |d| match d {
+                DType::Bool => Some("bool"),
+                DType::I8 => Some("schar"),
+                DType::I16 => Some("short"),
+                DType::I32 => Some("int"),
+                DType::I64 => Some("llong"),
+                DType::U8 => Some("uchar"),
+                DType::U16 => Some("ushort"),
+                DType::U32 => Some("uint"),
+                DType::U64 => Some("ullong"),
+                DType::F16 => Some("half"),
+                DType::BF16 => Some("bfloat"),
+                DType::F32 => Some("float"),
+                DType::F64 => Some("double"),
+                DType::F8E4M3 | DType::F8E5M2 => None,
+            },
+            global: "",
+            shared: "",
+            private: "",
+            shared_array: "__shared__ __align__(16) ",
+            shared_align: "",
+            restrict: "__restrict__",
+            entry: |[x, y, z]| {
+                let lanes = u64::from(x) * u64::from(y) * u64::from(z);
+                format!("extern \"C\" __global__ void __launch_bounds__({lanes})")
+            },
+            builtin: |b| {
+                let axis = |d: u8| ['x', 'y', 'z'][usize::from(d.min(2))];
+                Some(match b {
+                    Builtin::GroupId(d) => format!("blockIdx.{}", axis(d)),
+                    Builtin::NumGroups(d) => format!("gridDim.{}", axis(d)),
+                    Builtin::LocalId(d) => format!("threadIdx.{}", axis(d)),
+                    Builtin::LocalSize(d) => format!("blockDim.{}", axis(d)),
+                    // The legaliser has none left: the product would be one of 32 bits.
+                    Builtin::GlobalId(_) => return None,
+                    Builtin::SubgroupSize => "32u".into(),
+                    Builtin::SubgroupLane => "subgroup_lane()".into(),
+                    Builtin::SubgroupId => "subgroup_id()".into(),
+                })
+            },
+            barrier: "__syncthreads();",
+            subgroups: Some(Subgroups { barrier: "__syncwarp(subgroup_mask());" }),
+            vector: |ty, parts| format!("{ty}({})", parts.join(", ")),
+            lane: |vector, lane| format!("{vector}.s[{lane}]"),
+            unroll: |u| match u {
+                Unroll::Auto => None,
+                Unroll::Never => Some("#pragma unroll 1".into()),
+                Unroll::Full => Some("#pragma unroll".into()),
+                Unroll::By(n) => Some(format!("#pragma unroll {n}")),
+            },
+            f16: false,
+            f64: true,
+            fma_f32: true,
+            fma_f64: true,
+            atomic64: true,
+            atomic_floats: true,
+            dot4: c.dot4(),
+            small_vectors: true,
+            tanh_below_one: false,
+            unranged: false,
+            sine_in_halves: false,
+        }
+    }
+}
