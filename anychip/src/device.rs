@@ -7,6 +7,7 @@ use anychip_hal::{
     info::DeviceInfo,
     probe::Helper,
     registry::{Listing, Registry},
+    telemetry::Telemetry,
 };
 use std::{
     io,
@@ -18,6 +19,8 @@ static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
     let mut registry = Registry::new();
     #[cfg(feature = "cpu")]
     registry.add(Arc::new(anychip_cpu::CpuDriver::new()));
+    #[cfg(feature = "cuda")]
+    registry.add(Arc::new(anychip_cuda::CudaDriver::new()));
     #[cfg(feature = "opencl")]
     registry.add(Arc::new(anychip_opencl::OpenClDriver::new()));
     #[cfg(feature = "vulkan")]
@@ -112,6 +115,16 @@ impl Device {
     /// Every device of every backend, and for each backend that gives none, why.
     pub fn list() -> Listing {
         REGISTRY.read().unwrap_or_else(PoisonError::into_inner).devices()
+    }
+
+    /// What a device (`"cuda:0"`) says of its power, heat and clocks now. It is not opened for that, and its work is not disturbed.
+    ///
+    /// # Errors
+    /// `Unsupported`: its driver does not tell, with the reason.
+    pub fn telemetry(id: &str) -> Result<Telemetry> {
+        // Not under the lock: a driver may take its time.
+        let registry = REGISTRY.read().unwrap_or_else(PoisonError::into_inner).clone();
+        registry.telemetry(id)
     }
 
     /// A device from handles of the contract, the first one preferred.

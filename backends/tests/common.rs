@@ -9,12 +9,13 @@ use anychip_hal::{
     ir::*,
 };
 
-/// Opens every device of a driver. None: a failure where `ANYCHIP_REQUIRE` names the driver, else a named skip.
+/// Opens every device of a driver. None: a failure where `ANYCHIP_REQUIRE` names the driver, or an emulation of it, else a named skip.
 pub fn devices_of(driver: &dyn Driver, test: &str) -> Vec<Device> {
     let name = driver.name();
+    let required = std::env::var("ANYCHIP_REQUIRE").unwrap_or_default();
+    let required: Vec<_> = required.split(',').map(str::trim).filter(|r| of_driver(r) == name).collect();
     let none = |why: String| {
-        let required = std::env::var("ANYCHIP_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|r| r.trim() == name), "{test}: a device of {name} is required: {why}");
+        assert!(required.is_empty(), "{test}: a device of {name} is required: {why}");
         println!("SKIPPED: {test}: {why}");
         vec![]
     };
@@ -27,9 +28,18 @@ pub fn devices_of(driver: &dyn Driver, test: &str) -> Vec<Device> {
                 return none(format!("no device of {} can be used", bad.len()));
             }
             let open = |n: usize| Device::new(driver.open(n as u32).expect("a listed device opens"));
-            good.into_iter().map(|(n, _)| open(n)).collect()
+            let all: Vec<_> = good.into_iter().map(|(n, _)| open(n)).collect();
+            for r in required {
+                assert!(all.iter().any(|d| d.info().backend == r), "{test}: {r} is required, and no device is of it");
+            }
+            all
         }
     }
+}
+
+/// The driver behind a backend's name in reports, where what is emulated is named as such.
+fn of_driver(backend: &str) -> &str {
+    backend.strip_suffix("-emulated").unwrap_or(backend)
 }
 
 /// True in a process that runs this test only; else has one run it and fails as it does.

@@ -3,7 +3,7 @@
 
 use crate::{in_turn, tensor};
 use anychip::{
-    DType, Device, Error, Program, Result,
+    DType, Device, Error, Program, Result, Tensor,
     hal::{
         DeviceInfo,
         device::ScalarArg,
@@ -18,9 +18,11 @@ use anychip_kernels::library::{
 };
 use ash::vk;
 
-const LAUNCHES: usize = 1000;
+/// Launches of the program.
+pub const LAUNCHES: usize = 1000;
 const SHAPE: [usize; 2] = [8, 64];
-const BYTES: u64 = (SHAPE[0] * SHAPE[1] * 4) as u64;
+/// Bytes of each of its tensors.
+pub const BYTES: u64 = (SHAPE[0] * SHAPE[1] * 4) as u64;
 
 /// Prints medians of both, in turn, and their ratio.
 pub fn beside(device: &Device) -> Result<()> {
@@ -31,14 +33,7 @@ pub fn beside(device: &Device) -> Result<()> {
             "the hand-written program is for Vulkan",
         ));
     }
-    let x = tensor(&SHAPE, 1, device)?;
-    let program = Program::new(device, std::slice::from_ref(&x), |i| {
-        let mut y = i[0].clone();
-        for _ in 0..LAUNCHES {
-            y = y.softmax(-1)?;
-        }
-        Ok(vec![y])
-    })?;
+    let (program, x) = program(device)?;
     let by_hand = ByHand::new(chip.info())?;
     let mut ours = || {
         let out = program.run(std::slice::from_ref(&x))?;
@@ -54,8 +49,21 @@ pub fn beside(device: &Device) -> Result<()> {
     Ok(())
 }
 
+/// Our program of a thousand launches, and what it takes.
+pub fn program(device: &Device) -> Result<(Program, Tensor)> {
+    let x = tensor(&SHAPE, 1, device)?;
+    let program = Program::new(device, std::slice::from_ref(&x), |i| {
+        let mut y = i[0].clone();
+        for _ in 0..LAUNCHES {
+            y = y.softmax(-1)?;
+        }
+        Ok(vec![y])
+    })?;
+    Ok((program, x))
+}
+
 /// The kernel and its scalars, as the planner makes it for the device.
-fn kernel(info: &DeviceInfo) -> Result<(anychip::hal::ir::Kernel, Vec<u8>, u32)> {
+pub fn kernel(info: &DeviceInfo) -> Result<(anychip::hal::ir::Kernel, Vec<u8>, u32)> {
     let dense = |strides: &[isize]| Map { strides: strides.to_vec(), offset: 0 };
     let body = Body {
         slots: vec![DType::F32],

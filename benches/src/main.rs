@@ -2,12 +2,14 @@
 //! drifts moves both. Prints a JSON line per measurement.
 //!
 //! `beside matmul`, `beside ops`, `beside copy` (a fused chain beside copies of the same length), `beside conv` (beside PyTorch, in the Python that `PYTHON` names), `beside small`,
-//! `beside launches` (of a captured program beside a Vulkan program written by hand),
+//! `beside bandwidth|products|attention` (for chips with memory of their own: beside copies, beside cuBLASLt called directly),
+//! `beside launches` (of a captured program beside one written by hand, for Vulkan or as a CUDA graph),
 //! `beside minilm MODEL_FOLDER`, `beside first-matmul`; a device after it (`cpu`, `opencl:0`) limits it to that one, names after
 //! `ops cpu` to those operations; `EXPLAIN=1` prints MiniLM's plan. `scripts/bench` runs all of it beside the peers that have
 //! programs of their own.
 
 mod conv;
+mod cuda;
 mod launches;
 
 use anychip::{Device, Error, Result, Tensor, hal::device::Step};
@@ -197,14 +199,27 @@ fn run() -> Result<()> {
                 }
             }
         }
+        Some(what @ ("bandwidth" | "products" | "attention")) => {
+            for device in devices(arg(1))? {
+                match what {
+                    "bandwidth" => cuda::bandwidth(&device)?,
+                    "products" => cuda::products(&device)?,
+                    _ => cuda::attention(&device)?,
+                }
+            }
+        }
         Some("conv") => {
             for device in devices(arg(1))? {
                 conv::beside(&device)?;
             }
         }
         Some("launches") => {
-            for device in devices(arg(1))?.iter().filter(|d| d.info().backend == "vulkan") {
-                launches::beside(device)?;
+            for device in devices(arg(1))? {
+                match device.info().backend.as_str() {
+                    "vulkan" => launches::beside(&device)?,
+                    b if b.starts_with("cuda") => cuda::graph::beside(&device)?,
+                    _ => {}
+                }
             }
         }
         Some("minilm") => {
@@ -230,7 +245,7 @@ fn run() -> Result<()> {
         }
         _ => {
             return Err(Error::invalid(
-                "usage: beside matmul [DEVICE] | ops [DEVICE [NAME…]] | copy [DEVICE] | conv [DEVICE] | small [DEVICE] | launches [DEVICE] | minilm FOLDER [DEVICE] | first-matmul [DEVICE]",
+                "usage: beside matmul [DEVICE] | ops [DEVICE [NAME…]] | copy [DEVICE] | conv [DEVICE] | bandwidth [DEVICE] | products [DEVICE] | attention [DEVICE] | small [DEVICE] | launches [DEVICE] | minilm FOLDER [DEVICE] | first-matmul [DEVICE]",
             ));
         }
     }

@@ -6,6 +6,7 @@ use anychip::{
     hal::{
         DeviceInfo,
         info::{Arithmetic, TypeSupport},
+        telemetry::Telemetry,
     },
 };
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
@@ -30,14 +31,16 @@ pub fn run(format: Format, probe: bool) -> Result<String> {
     }
     let listing = Device::list();
     if format == Format::Json {
-        let devices = listing.devices.iter().map(|d| object(d, &listing.ties(d))).collect::<Vec<_>>();
+        let object = |d| object(d, &listing.ties(d), telemetry(d, &listing.ties(d)));
+        let devices = listing.devices.iter().map(object).collect::<Vec<_>>();
         let unavailable: Vec<_> =
             listing.unavailable.iter().map(|u| json!({ "backend": u.backend, "why": u.why })).collect();
         return Ok(format!("{}\n", json!({ "devices": devices, "unavailable": unavailable })));
     }
     let mut out = String::new();
     for info in &listing.devices {
-        let _ = writeln!(out, "{}", table(info, &listing.ties(info)));
+        let ties = listing.ties(info);
+        let _ = writeln!(out, "{}", table(info, &ties, telemetry(info, &ties)));
     }
     for u in &listing.unavailable {
         let _ = writeln!(out, "{}: not here: {}", u.backend, u.why);
@@ -45,17 +48,23 @@ pub fn run(format: Format, probe: bool) -> Result<String> {
     Ok(out)
 }
 
-/// All of a device's data, its name where a reader looks first, and the ids of other ways to its chip.
-fn object(info: &DeviceInfo, ties: &[&str]) -> Value {
+/// What a chip says of itself, by whichever of the ways to it tells.
+fn telemetry(info: &DeviceInfo, ties: &[&str]) -> Option<Telemetry> {
+    std::iter::once(info.id.as_str()).chain(ties.iter().copied()).find_map(|id| Device::telemetry(id).ok())
+}
+
+/// All of a device's data, its name where a reader looks first, the ids of other ways to its chip, and what that says of itself now.
+fn object(info: &DeviceInfo, ties: &[&str], telemetry: Option<Telemetry>) -> Value {
     let mut value = serde_json::to_value(info).unwrap_or_default();
     if let Value::Object(map) = &mut value {
         map.insert("name".into(), info.identity.name.clone().into());
         map.insert("same_chip_as".into(), json!(ties));
+        map.insert("telemetry".into(), json!(telemetry));
     }
     value
 }
 
-fn table(info: &DeviceInfo, ties: &[&str]) -> Table {
+fn table(info: &DeviceInfo, ties: &[&str], telemetry: Option<Telemetry>) -> Table {
     let mut t = Table::new();
     t.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     let i = &info.identity;
@@ -69,6 +78,9 @@ fn table(info: &DeviceInfo, ties: &[&str]) -> Table {
     row("physical", i.physical.clone());
     if !ties.is_empty() {
         row("", format!("the same chip as {}", ties.join(", ")));
+    }
+    if let Some(text) = telemetry.map(|t| t.to_string()).filter(|t| !t.is_empty()) {
+        row("now", text);
     }
     row("class", format!("{:?}, {} units", info.class, info.units));
     row("vector", format!("{} lanes of f32 in the code of one lane", info.vector));

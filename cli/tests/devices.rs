@@ -67,6 +67,24 @@ fn one_chip_behind_several_drivers_is_tied() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_cuda_driver_that_is_none_is_a_line_with_its_reason() {
+    let (cache, drivers) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    for name in ["libcuda.so", "libcuda.so.1"] {
+        fs::write(drivers.path().join(name), "no library").unwrap();
+    }
+    let run =
+        |arguments: &[&str]| anychip(cache.path(), arguments).env("LD_LIBRARY_PATH", drivers.path()).output().unwrap();
+    let listing = json(&run(&["devices", "--format", "json"]));
+    assert!(why(&listing, "cuda").contains("libcuda.so.1"), "{listing}");
+    assert!(!ids(&listing).iter().any(|id| id.starts_with("cuda")), "{:?}", ids(&listing));
+    let table = text(&run(&["devices"]).stdout);
+    assert!(table.contains("cuda: not here: NVIDIA's driver"), "{table}");
+    let opened = run(&["bench", "sum", "--device", "cuda:0"]);
+    assert!(!opened.status.success() && text(&opened.stderr).contains("libcuda.so.1"), "{}", text(&opened.stderr));
+}
+
 /// A driver for Vulkan, made from C; `None` where there is no compiler or no loader.
 struct Icd {
     folder: TempDir,
@@ -109,7 +127,7 @@ impl Icd {
     fn run(&self, arguments: &[&str], helper: Option<&str>) -> Output {
         let mut c = anychip(&self.folder.path().join("cache"), arguments);
         c.env("VK_DRIVER_FILES", &self.manifest).env("VK_ICD_FILENAMES", &self.manifest);
-        c.env("OCL_ICD_VENDORS", "/nonexistent/").env("WGPU_BACKEND", "vulkan");
+        c.env("OCL_ICD_VENDORS", "/nonexistent/").env("WGPU_BACKEND", "vulkan").env("CUDA_VISIBLE_DEVICES", "");
         c.env("TOUCHED", self.folder.path().join("touched")).env("ANYCHIP_PROBE_SECONDS", "3");
         if let Some(helper) = helper {
             c.env("ANYCHIP_PROBE", helper);

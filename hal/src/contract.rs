@@ -15,7 +15,7 @@
 //! and all. Buffers, programs and lists may still be live at the drop: dropping a [`RawDevice`] frees everything that belongs
 //! to it, its threads included. Callers without hal may drop it earlier: then it ends its work first.
 
-use crate::{Result, info::DeviceInfo, ir, op, probe::Installed};
+use crate::{Result, info::DeviceInfo, ir, op, probe::Installed, telemetry::Telemetry};
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, task::Waker, time::Duration};
 
@@ -36,6 +36,10 @@ pub trait Driver: Send + Sync {
     /// top of those. Of several ways to one chip `auto` takes the shortest.
     fn distance(&self) -> u8 {
         0
+    }
+    /// What a device says of its power, heat and clocks now, without opening it or disturbing its work.
+    fn telemetry(&self, ordinal: u32) -> Result<Telemetry> {
+        Err(crate::Error::unsupported(format!("telemetry of {}:{ordinal}", self.name()), "this driver has none"))
     }
     /// Files and variables on which it depends what happens when this driver is touched ([`crate::probe`]). `None`: it brings
     /// no code of others, as a backend for the host's cores; then it is never probed, and no record hides it.
@@ -88,6 +92,19 @@ pub struct Range {
     /// First byte.
     pub offset: u64,
     /// How many bytes; never zero in a command.
+    pub bytes: u64,
+}
+
+/// A part of a device's memory as another device of the same driver in this process reaches it: plain numbers that only this driver reads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Exposed {
+    /// The driver's name.
+    pub driver: String,
+    /// What the driver needs to know of the device.
+    pub device: u64,
+    /// Where the bytes begin.
+    pub address: u64,
+    /// How many bytes.
     pub bytes: u64,
 }
 
@@ -273,6 +290,25 @@ pub trait RawDevice: Send + Sync {
     fn notify(&self, ticket: Ticket, waker: Waker) -> bool {
         let _ = (ticket, waker);
         false
+    }
+
+    /// A part of a buffer, for [`fetch`](Self::fetch) by another opened device. It holds while this device and the buffer live.
+    fn expose(&self, range: Range) -> Result<Exposed> {
+        let _ = range;
+        Err(crate::Error::unsupported(
+            "copying to another device",
+            "this one's memory is reached through the host only",
+        ))
+    }
+
+    /// Copies what another opened device exposed, as many bytes as `to` has, and waits for that. No pending work uses either end.
+    /// `Unsupported`: hal carries the bytes through the host.
+    fn fetch(&self, from: &Exposed, to: Range) -> Result<()> {
+        let _ = (from, to);
+        Err(crate::Error::unsupported(
+            "copying from another device",
+            "this one's memory is reached through the host only",
+        ))
     }
 
     /// Gives unused memory that a layer holds back to the driver.

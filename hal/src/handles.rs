@@ -1,7 +1,5 @@
-//! What backends above a driver keep behind their integer handles: tables, what memory is left, whether the device is lost; locks that
-//! outlive a panic, and waiting with a time limit.
-//!
-//! For backends only; nothing above the contract sees it.
+//! What backends above a driver keep behind their integer handles: tables, what memory is left, whether the device is lost; and locks
+//! that outlive a panic.
 
 use crate::{DeviceInfo, Error, Range, RawBuffer, Result};
 use std::{
@@ -10,7 +8,6 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
 };
 
 /// Locks; a thread that panicked while it held the lock left nothing half done.
@@ -62,15 +59,10 @@ impl<T> Table<T> {
     }
 }
 
-/// A backend's buffer.
-pub trait Bytes {
-    /// Its size, as it was asked for.
-    fn bytes(&self) -> u64;
-}
-
 /// Buffers by handle, counted: many drivers promise more memory than there is, or allocate when a buffer is first used and fail too late.
 pub struct Buffers<B> {
-    table: Table<B>,
+    /// With their sizes, as they were asked for.
+    table: Table<(Arc<B>, u64)>,
     used: AtomicU64,
 }
 
@@ -80,7 +72,7 @@ impl<B> Default for Buffers<B> {
     }
 }
 
-impl<B: Bytes> Buffers<B> {
+impl<B> Buffers<B> {
     /// Makes a buffer, if the device's limits let.
     ///
     /// # Errors
@@ -99,7 +91,7 @@ impl<B: Bytes> Buffers<B> {
             return Err(refuse(format!("{used} of {} bytes are taken", m.total)));
         }
         match make() {
-            Ok(buffer) => Ok(RawBuffer(self.table.insert(Arc::new(buffer)))),
+            Ok(buffer) => Ok(RawBuffer(self.table.insert(Arc::new((Arc::new(buffer), bytes))))),
             Err(e) => {
                 self.used.fetch_sub(bytes, Ordering::Relaxed);
                 Err(e)
@@ -110,7 +102,7 @@ impl<B: Bytes> Buffers<B> {
     /// Lets go of a buffer; whoever still works with it holds it.
     pub fn destroy(&self, buffer: RawBuffer) {
         if let Some(b) = self.table.remove(buffer.0) {
-            self.used.fetch_sub(b.bytes(), Ordering::Relaxed);
+            self.used.fetch_sub(b.1, Ordering::Relaxed);
         }
     }
 
@@ -119,18 +111,25 @@ impl<B: Bytes> Buffers<B> {
     /// # Errors
     /// `InvalidArgument`: there is no such buffer, or the range, in bytes, does not lie in it.
     pub fn range(&self, device: &str, r: &Range) -> Result<Arc<B>> {
-        let b = self.table.find(r.buffer.0, device, "buffer")?;
+        let held = self.table.find(r.buffer.0, device, "buffer")?;
+        let (buffer, bytes) = &*held;
         match r.offset.checked_add(r.bytes) {
-            Some(end) if end <= b.bytes() => Ok(b),
+            Some(end) if end <= *bytes => Ok(buffer.clone()),
             _ => Err(Error::invalid(format!(
-                "{device}: bytes {} to {} + {} of a buffer of {} bytes",
-                r.offset,
-                r.offset,
-                r.bytes,
-                b.bytes()
+                "{device}: bytes {} to {} + {} of a buffer of {bytes} bytes",
+                r.offset, r.offset, r.bytes
             ))),
         }
     }
+}
+
+/// The n-th of a device's queues.
+///
+/// # Errors
+/// `InvalidArgument` that says how many there are.
+pub fn queue<'q, Q>(queues: &'q [Q], n: u32, device: &str) -> Result<&'q Q> {
+    let missing = || Error::invalid(format!("{device}: queue {n}; the number is below {}", queues.len()));
+    queues.get(n as usize).ok_or_else(missing)
 }
 
 /// Whether a device is lost: once it is, every call gives the error that said so first.
@@ -157,49 +156,5 @@ impl Fate {
             e @ Error::DeviceLost { .. } => self.lose(e),
             e => e,
         })
-    }
-}
-
-/// A beginning that time limits count from. A browser has no such clock, and nothing there may wait: any limit is up at once.
-pub struct Since(Option<Instant>);
-
-impl Since {
-    /// From here on.
-    pub fn now() -> Since {
-        Since((!cfg!(target_arch = "wasm32")).then(Instant::now))
-    }
-
-    /// Time since; in a browser, more than any limit.
-    pub fn elapsed(&self) -> Duration {
-        self.0.map_or(Duration::MAX, |begin| begin.elapsed())
-    }
-
-    /// What is left of a limit.
-    pub fn left(&self, limit: Duration) -> Duration {
-        limit.saturating_sub(self.elapsed())
-    }
-}
-
-/// Asks until it is so or the time is up, for drivers whose own wait takes no time limit. Short work is answered at once; long work by
-/// at most a sixteenth late, and its cores are left to it. `false`: the time is up.
-///
-/// # Errors
-/// What `ended` says.
-pub fn ask_until(timeout: Duration, mut ended: impl FnMut() -> Result<bool>) -> Result<bool> {
-    let begin = Since::now();
-    loop {
-        if ended()? {
-            return Ok(true);
-        }
-        let waited = begin.elapsed();
-        if waited >= timeout {
-            return Ok(false);
-        }
-        if waited < Duration::from_micros(30) {
-            std::thread::yield_now();
-        } else {
-            let nap = (waited / 16).clamp(Duration::from_micros(10), Duration::from_millis(1));
-            std::thread::sleep(nap.min(timeout - waited));
-        }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 pub struct DeviceInfo {
     /// How to ask for it: `"cpu"`, `"opencl:0"`.
     pub id: String,
-    /// The driver's name.
+    /// The driver's name; with `-emulated` behind it where the device is a stand-in for tests and not a chip.
     pub backend: String,
     /// Who it is.
     pub identity: Identity,
@@ -203,6 +203,9 @@ pub enum Feature {
     /// exp, exp2, log, log2, sin, cos, tan, tanh, pow, rem, rsqrt and recip of f32 and f64 are within the bounds of the
     /// table of operations (else they are computed from + − × and integers).
     Math,
+    /// Which lane holds which element of a fragment is known: elements are visited where they are, and fragments are read
+    /// from swizzled tiles (else fragments in such kernels are lowered).
+    FragmentElements,
 }
 
 /// A matrix-fragment shape: D[m×n] = A[m×k]·B[k×n] + C.

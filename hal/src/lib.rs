@@ -21,10 +21,12 @@ pub mod op;
 pub mod probe;
 pub mod registry;
 pub mod render;
+pub mod telemetry;
+pub mod wait;
 
 pub use contract::{
-    Command, Completion, Driver, Loaded, Memory, Module, Range, RawBuffer, RawDevice, RawList, RawProgram, Span,
-    Submission, Ticket, Work,
+    Command, Completion, Driver, Exposed, Loaded, Memory, Module, Range, RawBuffer, RawDevice, RawList, RawProgram,
+    Span, Submission, Ticket, Work,
 };
 pub use device::Device;
 pub use dtype::DType;

@@ -20,6 +20,7 @@ use crate::{
     Device, DeviceInfo, Driver, Error, Result,
     info::DeviceClass,
     probe::{self, Helper, Probes},
+    telemetry::Telemetry,
 };
 use serde::Serialize;
 use std::{cmp::Reverse, io, path::PathBuf, sync::Arc};
@@ -110,6 +111,22 @@ impl Registry {
             listing.unavailable.extend(found.unavailable);
         }
         listing
+    }
+
+    /// What a device (`"cuda:0"`) says of its power, heat and clocks now; it is not opened for that.
+    ///
+    /// # Errors
+    /// `Unsupported`: its driver does not tell, with the reason. `NoDevice`: no driver has that name.
+    pub fn telemetry(&self, id: &str) -> Result<Telemetry> {
+        let (name, ordinal) = id.split_once(':').unwrap_or((id, "0"));
+        let found = self.drivers.iter().find(|d| d.name() == name).zip(ordinal.parse().ok());
+        let Some((driver, ordinal)) = found else {
+            return Err(Error::NoDevice { asked: id.into(), why: "no driver has a device of that name".into() });
+        };
+        if let Some(why) = self.probes.of(&**driver).and_then(|p| p.hidden(None)) {
+            return Err(Error::unsupported(format!("telemetry of {id}"), why));
+        }
+        driver.telemetry(ordinal)
     }
 
     /// Per driver, in order.

@@ -1,39 +1,12 @@
 //! Devices, what they declare, operands in all layouts, and the comparison.
 
+use crate::chosen::DEVICES;
 use anychip::{DType, Device, Result, Tensor, bf16, f16, hal::info};
 use anychip_conformance::oracle::{
     Arithmetic, Array, Data, Facts, Number, Subnormals, Type,
     compare::{compare, compare_bits},
     sample::{Random, Values, element},
 };
-use std::sync::LazyLock;
-
-static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| {
-    let listing = Device::list();
-    let required = std::env::var("ANYCHIP_REQUIRE").unwrap_or_default();
-    for name in required.split(',').map(str::trim).filter(|n| !n.is_empty()) {
-        let here = listing.devices.iter().any(|d| d.backend == name);
-        assert!(here, "ANYCHIP_REQUIRE names {name}, which is not here: {:?}", listing.unavailable);
-    }
-    // ANYCHIP_TEST_BACKENDS=cpu,vulkan: the tests run on those only.
-    let only = std::env::var("ANYCHIP_TEST_BACKENDS").unwrap_or_default();
-    let wanted = |b: &str| only.is_empty() || only.split(',').any(|o| o.trim() == b);
-    assert!(!listing.devices.is_empty(), "there is no device at all");
-    let known =
-        |b: &str| listing.devices.iter().any(|d| d.backend == b) || listing.unavailable.iter().any(|g| g.backend == b);
-    for name in only.split(',').map(str::trim).filter(|n| !n.is_empty()) {
-        assert!(known(name), "ANYCHIP_TEST_BACKENDS names {name}, which is no backend");
-    }
-    for gone in listing.unavailable.iter().filter(|g| wanted(&g.backend)) {
-        println!("SKIPPED: anychip on {}: {}", gone.backend, gone.why);
-    }
-    let chosen = listing.devices.iter().filter(|d| wanted(&d.backend));
-    let chosen: Vec<_> = chosen.map(|d| Device::open(&d.id).unwrap_or_else(|e| panic!("{}: {e}", d.id))).collect();
-    if chosen.is_empty() {
-        println!("SKIPPED: every test: none of {only} is here");
-    }
-    chosen
-});
 
 /// Every device, opened once for all tests.
 pub fn every_device() -> &'static [Device] {

@@ -4,6 +4,8 @@
 //! failure names operation, types, shapes, seed, index, result, expectation and bound. `ANYCHIP_REQUIRE=cpu,opencl` makes a missing
 //! device a failure. A driver that compiles for seconds runs fewer cases than the CPU does, on fewer kinds of layouts.
 
+#[path = "../chosen/mod.rs"]
+mod chosen;
 mod common;
 mod complete;
 mod elementwise;

@@ -160,6 +160,8 @@ fn devices() {
     refused(Device::open(""), &["\"\"", "cpu"]);
     refused(Device::open("cpu,cpu"), &["twice"]);
     refused(Device::from_chain(vec![]), &["at least one"]);
+    refused(Device::telemetry("toaster"), &["toaster", "no driver"]);
+    refused(Device::telemetry("cpu"), &["telemetry", "cpu"]);
     assert!(Device::best().unwrap().id().len() > 1);
     on_every_device(|d| {
         if d.id() == "cpu" {

@@ -1,44 +1,23 @@
 //! Devices, inputs, host arrays with the plainest loops, and comparison.
 
+use crate::chosen::DEVICES;
 use anychip::{Device, Tensor, hal::Driver};
-use std::sync::LazyLock;
 
-static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| {
-    let listing = Device::list();
-    let required = std::env::var("ANYCHIP_REQUIRE").unwrap_or_default();
-    for name in required.split(',').map(str::trim).filter(|n| ["cpu", "opencl", "vulkan", "wgpu"].contains(n)) {
-        let here = listing.devices.iter().any(|d| d.backend == name);
-        assert!(here, "ANYCHIP_REQUIRE names {name}, which is not here: {:?}", listing.unavailable);
-    }
-    // ANYCHIP_TEST_BACKENDS=cpu,vulkan: the tests run on those only.
-    let only = std::env::var("ANYCHIP_TEST_BACKENDS").unwrap_or_default();
-    let wanted = |b: &str| only.is_empty() || only.split(',').any(|o| o.trim() == b);
-    assert!(!listing.devices.is_empty(), "there is no device at all");
-    let known =
-        |b: &str| listing.devices.iter().any(|d| d.backend == b) || listing.unavailable.iter().any(|g| g.backend == b);
-    for name in only.split(',').map(str::trim).filter(|n| !n.is_empty()) {
-        assert!(known(name), "ANYCHIP_TEST_BACKENDS names {name}, which is no backend");
-    }
-    for gone in listing.unavailable.iter().filter(|g| wanted(&g.backend)) {
-        println!("SKIPPED: anychip on {}: {}", gone.backend, gone.why);
-    }
-    let chosen = listing.devices.iter().filter(|d| wanted(&d.backend));
-    let chosen: Vec<_> = chosen.map(|d| Device::open(&d.id).unwrap_or_else(|e| panic!("{}: {e}", d.id))).collect();
-    if chosen.is_empty() {
-        println!("SKIPPED: every test: none of {only} is here");
-    }
-    chosen
-});
+/// The driver behind a backend's name in reports, where what is emulated is named as such.
+fn of_driver(backend: &str) -> &str {
+    backend.strip_suffix("-emulated").unwrap_or(backend)
+}
 
 /// The built-in drivers whose devices the tests run on.
 pub fn drivers() -> Vec<Box<dyn Driver>> {
-    let all: [Box<dyn Driver>; 4] = [
+    let all: [Box<dyn Driver>; 5] = [
         Box::new(anychip_cpu::CpuDriver::new()),
+        Box::new(anychip_cuda::CudaDriver::new()),
         Box::new(anychip_opencl::OpenClDriver::new()),
         Box::new(anychip_vulkan::VulkanDriver::new()),
         Box::new(anychip_wgpu::WgpuDriver::new()),
     ];
-    all.into_iter().filter(|driver| DEVICES.iter().any(|d| d.info().backend == driver.name())).collect()
+    all.into_iter().filter(|driver| DEVICES.iter().any(|d| of_driver(&d.info().backend) == driver.name())).collect()
 }
 
 /// Runs a test on every device; tests share the opened devices, as threads of an application would.

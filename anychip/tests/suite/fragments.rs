@@ -1,11 +1,13 @@
 //! The product by matrix fragments, beside the plain one, on every device: where a device has none, by the legaliser's lowering.
-//! No driver of the tests multiplies fragments itself; what is rendered for those that do is validated in hal's tests.
+//! Of the drivers of the tests only the emulated CUDA multiplies fragments itself; what is rendered for others that do is validated in
+//! hal's tests.
 
 use crate::common::{numbers, on_every_device};
 use anychip::{
     DType, Device,
     hal::{
         device::{Checks, Grid, Step},
+        info::{FragmentShape, Rounding},
         op::{BinaryOp as Binary, UnaryOp},
     },
 };
@@ -13,6 +15,7 @@ use anychip_kernels::library::{
     Body, Expr, Made, Map,
     fragments::{self, Tile},
     matmul::{self, MatMul, Schedule},
+    pipeline::{self, Pipeline},
 };
 
 const BATCH: usize = 2;
@@ -81,6 +84,12 @@ fn fragments_multiply_as_the_plain_kernel_does() {
                 let got = run(d, made, &a, &b, &bias);
                 assert_eq!(got, want, "{d}: tile {tile:?}, by columns: {by_columns}");
             }
+            let [m, n, k] = [16; 3];
+            let (operand, rounding) = (DType::F16, Rounding::NearestEven);
+            let shape = FragmentShape { m, n, k, a: operand, b: operand, acc: DType::F32, acc_bits: 24, rounding };
+            let pipeline = Pipeline::of(&shape, [1, 1], [1, 2], [1, 2]);
+            let made = pipeline::matmul(product(by_columns), pipeline).unwrap().expect("rows lie side by side");
+            assert_eq!(run(d, made, &a, &b, &bias), want, "{d}: {pipeline:?}, by columns: {by_columns}");
         }
         // Extents that are no multiples are left to the plain kernel.
         let tile = Tile { shape: [16, 16, 16], acc: DType::F32, rows: 4, cols: 1, subgroup: 32, subgroups: 1 };

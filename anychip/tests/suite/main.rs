@@ -5,8 +5,11 @@
 mod attention;
 mod bad_input;
 mod casts;
+#[path = "../chosen/mod.rs"]
+mod chosen;
 mod common;
 mod conv;
+mod cuda_kernels;
 mod devices;
 mod elementwise;
 mod every_function;

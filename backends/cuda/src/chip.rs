@@ -43,7 +43,7 @@ pub struct Chip {
     pub workgroup_dim: [u32; 3],
     /// Workgroups of a grid per dimension.
     pub groups: [u32; 3],
-    /// Bytes of memory of a workgroup, declared without asking for more.
+    /// Bytes of memory of a workgroup, at most.
     pub shared: u32,
 }
 
@@ -62,7 +62,15 @@ impl Chip {
             workgroup: 1024,
             workgroup_dim: [1024, 1024, 64],
             groups: [i32::MAX as u32, 65_535, 65_535],
-            shared: 48 << 10,
+            // By the guide's table of capabilities.
+            shared: match capability {
+                (7, 0) => 96,
+                (7, _) => 64,
+                (8, 0) | (8, 7) => 163,
+                (8, _) | (12, _) => 99,
+                (9.., _) => 227,
+                _ => 48,
+            } << 10,
         }
     }
 
@@ -108,6 +116,13 @@ impl Chip {
         if dot {
             features.insert(Feature::Dot4);
         }
+        if self.dialect().copies() {
+            features.insert(Feature::AsyncCopy);
+        }
+        let fragments = self.dialect().fragments();
+        if !fragments.is_empty() {
+            features.extend([Feature::Fragments, Feature::FragmentElements]);
+        }
         DeviceInfo {
             id: format!("{NAME}:{}", self.ordinal),
             backend: if emulated { format!("{NAME}-emulated") } else { NAME.into() },
@@ -134,7 +149,7 @@ impl Chip {
             },
             types,
             features,
-            fragments: vec![],
+            fragments,
             subgroups: Some(Subgroups { min: WARP, max: WARP }),
             limits: Limits {
                 max_workgroup: self.workgroup,

@@ -13,7 +13,7 @@ pub struct Context {
     pub api: &'static Api,
     /// The device's id, for messages.
     pub id: String,
-    raw: CUcontext,
+    pub raw: CUcontext,
 }
 
 // Handles of the driver are names that every thread may use; what must not overlap is said where it is used.
@@ -81,10 +81,9 @@ macro_rules! object {
         unsafe impl Sync for $name {}
         impl Drop for $name {
             fn drop(&mut self) {
-                // A context that is lost refuses; then what is left goes with it.
-                if let Ok(_here) = self.context.enter() {
-                    let _ = unsafe { (self.context.api.$release)(self.raw) };
-                }
+                // Of a graph no context needs to be current. A context that is lost refuses; then what is left goes with it.
+                let _here = self.context.enter();
+                let _ = unsafe { (self.context.api.$release)(self.raw) };
             }
         }
     };

@@ -3,6 +3,7 @@
 use crate::{
     QUEUES,
     api::Api,
+    blas::Blas,
     chip::Chip,
     context::{Context, Stream},
     list::List,
@@ -12,12 +13,16 @@ use crate::{
     queue::Queue,
 };
 use anychip_hal::{
-    Command, Completion, DeviceInfo, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawList, RawProgram, Result,
-    Submission, Ticket,
+    Command, Completion, DeviceInfo, Error, Exposed, Loaded, Memory, Module, Range, RawBuffer, RawDevice, RawList,
+    RawProgram, Result, Submission, Ticket,
     handles::{Buffers, Fate, Table},
+    op,
     render::c::Dialect,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 /// An opened device. Fields are dropped in order: what belongs to the context goes before it.
 pub struct Device {
@@ -31,6 +36,8 @@ pub struct Device {
     pub queues: Vec<Queue>,
     /// In whose order memory is allocated, where the chip does that.
     pub allocating: Option<Arc<Stream>>,
+    /// The vendor's matrix library, opened when the first product is offered; or why it is not there.
+    pub blas: OnceLock<std::result::Result<Blas, String>>,
     pub context: Arc<Context>,
 }
 
@@ -53,6 +60,7 @@ impl Device {
             buffers: Buffers::default(),
             queues: (0..QUEUES).map(|_| Stream::create(&context).map(Queue::new)).collect::<Result<_>>()?,
             allocating: pools.then(|| Stream::create(&context).map(Arc::new)).transpose()?,
+            blas: OnceLock::new(),
             context,
             info,
         })
@@ -98,14 +106,16 @@ impl RawDevice for Device {
         Ok(())
     }
 
+    fn accepts(&self, graph: &op::Graph) -> Result<()> {
+        self.fate.alive()?;
+        self.fate.note(self.takes(graph))
+    }
+
     fn load(&self, module: &Module<'_>, cached: Option<&[u8]>) -> Result<Loaded> {
         self.fate.alive()?;
         match module {
             Module::Kernel(k) => self.fate.note(self.compile(k, cached)),
-            Module::Graph(g) => Err(Error::unsupported(
-                format!("graph {} on {}", g.name, self.info.id),
-                "this device takes kernels only",
-            )),
+            Module::Graph(g) => self.fate.note(self.prepare(g)),
         }
     }
 
@@ -125,6 +135,16 @@ impl RawDevice for Device {
     fn submit(&self, work: &Submission<'_>) -> Result<Ticket> {
         self.fate.alive()?;
         self.fate.note(self.enqueue(work))
+    }
+
+    fn expose(&self, range: Range) -> Result<Exposed> {
+        self.fate.alive()?;
+        self.exposed(range)
+    }
+
+    fn fetch(&self, from: &Exposed, to: Range) -> Result<()> {
+        self.fate.alive()?;
+        self.fate.note(self.fetched(from, to))
     }
 
     fn wait(&self, ticket: Ticket, timeout: Duration) -> Result<Option<Completion>> {

@@ -6,17 +6,20 @@
 #![deny(missing_docs)]
 
 mod api;
+mod blas;
 pub mod chip;
 mod context;
 mod device;
 mod list;
 mod memory;
+mod nvml;
 pub mod nvrtc;
+mod peer;
 mod probe;
 mod program;
 mod queue;
 
-use anychip_hal::{DeviceInfo, Driver, Error, RawDevice, Result, probe::Installed};
+use anychip_hal::{DeviceInfo, Driver, Error, RawDevice, Result, probe::Installed, telemetry::Telemetry};
 use api::Api;
 use std::sync::Arc;
 
@@ -60,6 +63,11 @@ impl Driver for CudaDriver {
             Err(why) => Err(Error::unsupported(format!("{NAME}:{} ({})", p.chip.ordinal, p.chip.name), why)),
         };
         Ok((0..probe::count(api)?).map(|n| probe::probe(api, n).and_then(usable)).collect())
+    }
+
+    fn telemetry(&self, ordinal: u32) -> Result<Telemetry> {
+        let chip = probe::probe(Api::get()?, ordinal)?.chip;
+        nvml::read(&chip.physical).map_err(|why| Error::unsupported(format!("telemetry of {NAME}:{ordinal}"), why))
     }
 
     fn open(&self, ordinal: u32) -> Result<Arc<dyn RawDevice>> {

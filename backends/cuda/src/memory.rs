@@ -4,7 +4,7 @@ use crate::{
     context::{Context, Stream, asked},
     device::Device,
 };
-use anychip_hal::{Error, Memory, Range, RawBuffer, Result, handles::Bytes};
+use anychip_hal::{Error, Memory, Range, RawBuffer, Result};
 use cudarc::driver::sys::CUdeviceptr;
 use std::{ptr, sync::Arc};
 
@@ -20,15 +20,8 @@ enum Kind {
 /// A buffer.
 pub struct Buffer {
     at: CUdeviceptr,
-    bytes: u64,
     kind: Kind,
     context: Arc<Context>,
-}
-
-impl Bytes for Buffer {
-    fn bytes(&self) -> u64 {
-        self.bytes
-    }
 }
 
 impl Device {
@@ -60,7 +53,7 @@ impl Device {
                 }
             },
         };
-        let buffer = Buffer { at, bytes, kind, context: c.clone() };
+        let buffer = Buffer { at, kind, context: c.clone() };
         if let Kind::Ordered(stream) = &buffer.kind {
             // Then every queue may use it at once. Nothing but allocations is in this stream.
             stream.finish()?;

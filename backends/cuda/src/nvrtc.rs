@@ -1,7 +1,7 @@
 //! NVRTC: from CUDA C++ to a cubin for one architecture.
 //!
 //! Several versions may be installed, and no one of them knows every chip: 13 dropped those before 7.5, 12.0 does not know
-//! Blackwell. All that are found are opened, and the one that fits is taken. Own bindings of nine functions, because the crate's
+//! Blackwell. All that are found are opened, and the one that fits is taken. Own bindings of eleven functions, because the crate's
 //! know one library by one name and panic where it lacks a symbol.
 
 use anychip_hal::render::c::Cuda;
@@ -58,6 +58,8 @@ pub struct Nvrtc {
     log: unsafe extern "C" fn(Program, *mut c_char) -> Code,
     cubin_size: unsafe extern "C" fn(Program, *mut usize) -> Code,
     cubin: unsafe extern "C" fn(Program, *mut c_char) -> Code,
+    ptx_size: unsafe extern "C" fn(Program, *mut usize) -> Code,
+    ptx: unsafe extern "C" fn(Program, *mut c_char) -> Code,
     words: unsafe extern "C" fn(Code) -> *const c_char,
     /// Never closed: its threads and tables end with the process.
     _library: std::mem::ManuallyDrop<Library>,
@@ -77,7 +79,7 @@ fn names() -> Vec<String> {
 }
 
 /// Folders of a toolkit that the linker is not told of.
-fn folders() -> Vec<std::path::PathBuf> {
+pub(crate) fn folders() -> Vec<std::path::PathBuf> {
     let named = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(std::env::var_os);
     let mut all: Vec<_> = named.flat_map(|home| ["lib64", "lib", "bin"].map(|f| Path::new(&home).join(f))).collect();
     if cfg!(unix) {
@@ -172,6 +174,8 @@ impl Nvrtc {
             log: symbol!("nvrtcGetProgramLog"),
             cubin_size: symbol!("nvrtcGetCUBINSize"),
             cubin: symbol!("nvrtcGetCUBIN"),
+            ptx_size: symbol!("nvrtcGetPTXSize"),
+            ptx: symbol!("nvrtcGetPTX"),
             words: symbol!("nvrtcGetErrorString"),
             file,
             _library: std::mem::ManuallyDrop::new(library),
@@ -188,6 +192,21 @@ impl Nvrtc {
 
     /// Compiles a text.
     pub fn compile(&self, name: &str, source: &str, options: &[String]) -> Result<Compiled, Failure> {
+        let (made, log) = self.run(name, source, options)?;
+        let cubin = made.bytes(self.cubin_size, self.cubin)?;
+        match cubin.is_empty() {
+            true => Err(Failure::Other("nvrtcGetCUBIN gives nothing; was a real architecture named?".into())),
+            false => Ok(Compiled { cubin, log }),
+        }
+    }
+
+    /// A text's PTX, to be read: it says how wide an access is.
+    pub fn ptx(&self, name: &str, source: &str, options: &[String]) -> Result<String, Failure> {
+        let (made, _) = self.run(name, source, options)?;
+        Ok(String::from_utf8_lossy(&made.bytes(self.ptx_size, self.ptx)?).trim_end_matches('\0').to_string())
+    }
+
+    fn run(&self, name: &str, source: &str, options: &[String]) -> Result<(Made<'_>, String), Failure> {
         let zero = |what: &str| Failure::Other(format!("the {what} holds a zero byte"));
         let source = CString::new(source).map_err(|_| zero("text"))?;
         let name = CString::new(format!("{name}.cu")).map_err(|_| zero("name"))?;
@@ -202,16 +221,12 @@ impl Nvrtc {
         let log = made.bytes(self.log_size, self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log).trim_end_matches('\0').trim().to_string();
         match code {
-            COMPILATION => return Err(Failure::Log(log)),
-            code => self.good("nvrtcCompileProgram", code).map_err(|f| match f {
-                Failure::Other(why) if !log.is_empty() => Failure::Log(format!("{why}\n{log}")),
-                f => f,
-            })?,
-        }
-        let cubin = made.bytes(self.cubin_size, self.cubin)?;
-        match cubin.is_empty() {
-            true => Err(Failure::Other("nvrtcGetCUBIN gives nothing; was a real architecture named?".into())),
-            false => Ok(Compiled { cubin, log }),
+            COMPILATION => Err(Failure::Log(log)),
+            code => match self.good("nvrtcCompileProgram", code) {
+                Ok(()) => Ok((made, log)),
+                Err(Failure::Other(why)) if !log.is_empty() => Err(Failure::Log(format!("{why}\n{log}"))),
+                Err(f) => Err(f),
+            },
         }
     }
 

@@ -83,7 +83,7 @@ pub fn probe(api: &Api, ordinal: u32) -> Result<Probed> {
             ],
             "the largest grid",
         )?,
-        shared: number(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK, "shared memory")?,
+        shared: number(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, "shared memory")?,
         name,
     };
     // Older drivers do not know the question.

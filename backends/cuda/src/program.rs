@@ -2,6 +2,7 @@
 //! cubin, for which no compiler is needed.
 
 use crate::{
+    blas,
     context::Module,
     device::Device,
     nvrtc::{self, Failure, Nvrtc},
@@ -23,21 +24,30 @@ pub enum Arg {
     Scalar { offset: usize, bytes: usize },
 }
 
+/// What a program handle stands for.
+pub enum Program {
+    Kernel(Kernel),
+    /// A matrix product in the vendor's library.
+    Product(Box<blas::Prepared>),
+}
+
 /// A compiled kernel.
-pub struct Program {
+pub struct Kernel {
     pub name: String,
     pub function: CUfunction,
     pub args: Vec<Arg>,
     pub bindings: usize,
     pub scalars: usize,
     pub workgroup: [u32; 3],
+    /// Bytes of memory of the workgroup that a launch asks for.
+    pub shared: u32,
     /// What the function belongs to.
     _module: Module,
 }
 
 // The function is a name within the module, which every thread may use.
-unsafe impl Send for Program {}
-unsafe impl Sync for Program {}
+unsafe impl Send for Kernel {}
+unsafe impl Sync for Kernel {}
 
 /// Bytes before a cubin: a hash of it and of all that it was made from, and the version of its compiler.
 const HEAD: usize = 32 + 8;
@@ -91,9 +101,14 @@ impl Device {
                 format!("it was compiled for at most {most}"),
             ));
         }
+        if text.shared > 0 {
+            let (what, bytes) = (CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, text.shared as i32);
+            let code = unsafe { (self.context.api.cuFuncSetAttribute)(function, what, bytes) };
+            self.context.good(&format!("cuFuncSetAttribute: {bytes} bytes of a workgroup"), code)?;
+        }
         let resources = Resources {
             workspace: 0,
-            shared: attribute(CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, "shared memory")?,
+            shared: attribute(CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, "shared memory")? + text.shared,
             registers: Some(attribute(CU_FUNC_ATTRIBUTE_NUM_REGS, "registers")?),
             subgroup: Some(32),
         };
@@ -109,15 +124,16 @@ impl Device {
                 }
             })
             .collect();
-        let program = Program {
+        let program = Program::Kernel(Kernel {
             name: kernel.name.clone(),
             function,
             args,
             bindings: kernel.buffers().count(),
             scalars: scalars as usize,
             workgroup: kernel.workgroup,
+            shared: text.shared,
             _module: module,
-        };
+        });
         Ok(Loaded { program: RawProgram(self.programs.insert(Arc::new(program))), binary, resources })
     }
 

@@ -3,11 +3,12 @@
 use crate::{
     context::{Context, Event, Stream},
     device::Device,
-    program::{Arg, Program},
+    program::{Arg, Kernel, Program},
 };
 use anychip_hal::{
     Command, Completion, Error, Range, Result, Span, Submission, Ticket, Work,
-    handles::{ask_until, lock},
+    handles::{self, lock},
+    wait::ask_until,
 };
 use cudarc::driver::sys::CUdeviceptr;
 use std::{
@@ -76,9 +77,7 @@ impl State {
 
 impl Device {
     fn queue(&self, n: u32) -> Result<&Queue> {
-        self.queues.get(n as usize).ok_or_else(|| {
-            Error::invalid(format!("{}: queue {n}; queues 0 to {} exist", self.info.id, self.queues.len() - 1))
-        })
+        handles::queue(&self.queues, n, &self.info.id)
     }
 
     pub(crate) fn enqueue(&self, work: &Submission<'_>) -> Result<Ticket> {
@@ -153,7 +152,10 @@ impl Device {
                 }
                 Command::Launch { program, groups, bindings, scalars } => {
                     let program = self.programs.find(program.0, &self.info.id, "program")?;
-                    self.launch(stream, &program, *groups, bindings, scalars)?;
+                    match &*program {
+                        Program::Kernel(k) => self.launch(stream, k, *groups, bindings, scalars)?,
+                        Program::Product(p) => self.multiply(stream, p, bindings)?,
+                    }
                 }
             }
             mark()?;
@@ -164,7 +166,7 @@ impl Device {
     fn launch(
         &self,
         stream: &Stream,
-        program: &Program,
+        program: &Kernel,
         [gx, gy, gz]: [u32; 3],
         bindings: &[Range],
         scalars: &[u8],
@@ -206,7 +208,7 @@ impl Device {
                 x,
                 y,
                 z,
-                0,
+                program.shared,
                 stream.raw,
                 pointers.as_mut_ptr(),
                 ptr::null_mut(),

@@ -14,49 +14,51 @@ use anychip_hal::{
     render::c::{Cuda, Dialect, render},
 };
 
+#[path = "common/products.rs"]
+mod products;
+
 /// Volta, Ampere, Hopper and Blackwell.
 const ARCHITECTURES: [(u32, u32); 4] = [(7, 0), (8, 0), (9, 0), (10, 0)];
 
 /// The NVRTC that knows them all, where it is installed.
 fn compiler(test: &str) -> Option<Nvrtc> {
-    let named = std::env::var_os("ANYCHIP_NVRTC");
-    let required = std::env::var("ANYCHIP_REQUIRE").unwrap_or_default().split(',').any(|r| r.trim() == "nvrtc");
-    match named.ok_or("ANYCHIP_NVRTC names none".to_string()).and_then(Nvrtc::open) {
-        Ok(found) => Some(found),
-        Err(why) => {
-            assert!(!required, "{test}: NVRTC is required: {why}");
-            println!("SKIPPED: {test}: {why} (scripts/cuda-compilers)");
-            None
-        }
-    }
+    let Some(named) = std::env::var_os("ANYCHIP_NVRTC") else {
+        let required = std::env::var("ANYCHIP_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|r| r.trim() == "nvrtc"), "{test}: ANYCHIP_NVRTC must name NVRTC");
+        println!("SKIPPED: {test}: ANYCHIP_NVRTC names no compiler (scripts/cuda-compilers)");
+        return None;
+    };
+    Some(Nvrtc::open(named).unwrap_or_else(|e| panic!("{test}: {e}")))
 }
 
 fn compile(with: &Nvrtc, capability: (u32, u32), kernel: &Kernel, idx_bits: u8) -> Result<Compiled, String> {
-    let info = Chip::example(capability).info();
-    let legal = legalize(kernel, &Target { info: &info, idx_bits, checked: true }).map_err(|e| e.to_string())?;
-    let text = render(&legal, &Dialect::cuda(Cuda { capability })).map_err(|e| e.to_string())?;
+    compile_as(with, capability, kernel, idx_bits, true)
+}
+
+fn compile_as(
+    with: &Nvrtc,
+    capability: (u32, u32),
+    kernel: &Kernel,
+    idx_bits: u8,
+    checked: bool,
+) -> Result<Compiled, String> {
+    let source = source(capability, kernel, idx_bits, checked)?;
     let mut options = nvrtc::options(capability);
     options.push("--ptxas-options=-v".into());
-    with.compile(&legal.name, &text.source, &options).map_err(|e| match e {
-        Failure::Log(log) => format!("{log}\n{}", text.source),
+    with.compile(&kernel.name, &source, &options).map_err(|e| match e {
+        Failure::Log(log) => format!("{log}\n{source}"),
         e => format!("{e:?}"),
     })
 }
 
-const NUMBERS: [DType; 12] = [
-    DType::I8,
-    DType::I16,
-    DType::I32,
-    DType::I64,
-    DType::U8,
-    DType::U16,
-    DType::U32,
-    DType::U64,
-    DType::F16,
-    DType::BF16,
-    DType::F32,
-    DType::F64,
-];
+fn source(capability: (u32, u32), kernel: &Kernel, idx_bits: u8, checked: bool) -> Result<String, String> {
+    let info = Chip::example(capability).info();
+    let legal = legalize(kernel, &Target { info: &info, idx_bits, checked }).map_err(|e| e.to_string())?;
+    Ok(render(&legal, &Dialect::cuda(Cuda { capability })).map_err(|e| e.to_string())?.source)
+}
+
+/// All but bool, which comes first, and the 8-bit floats at the end, which are only stored.
+const NUMBERS: &[DType] = DType::ALL.split_at(13).0.split_at(1).1;
 
 /// A kernel that stores each of the values that `make` gives for one loaded from memory and a scalar.
 fn kernel(name: &str, d: DType, lanes: u8, make: impl FnOnce(&mut Builder, Value, Value) -> Vec<Value>) -> Kernel {
@@ -196,7 +198,7 @@ fn kernels() -> Vec<Kernel> {
     let mut all = vec![dots(), operations(DType::F32, 2)];
     for lanes in [1, 4] {
         all.extend([operations(DType::Bool, lanes), conversions(DType::Bool, lanes)]);
-        for d in NUMBERS {
+        for d in NUMBERS.iter().copied() {
             all.extend([conversions(d, lanes), together(d, lanes.min(2))]);
             all.extend((lanes == 1 || d.is_int()).then(|| operations(d, lanes)));
         }
@@ -231,13 +233,49 @@ fn every_operation_compiles_for_every_architecture() {
 }
 
 #[test]
-fn aligned_vectors_move_sixteen_bytes_at_once_and_nothing_spills() {
-    let Some(nvrtc) = compiler("aligned_vectors_move_sixteen_bytes_at_once_and_nothing_spills") else { return };
+fn aligned_vectors_are_read_and_written_sixteen_bytes_at_once_and_nothing_spills() {
+    let Some(nvrtc) = compiler("aligned_vectors_are_read_and_written_sixteen_bytes_at_once_and_nothing_spills") else {
+        return;
+    };
     for (d, lanes) in [(DType::F32, 4), (DType::F16, 8), (DType::BF16, 8), (DType::F64, 2), (DType::I8, 16)] {
-        let copy = kernel(&format!("copy_{}", d.name()), d, lanes, |b, a, s| vec![b.binary(BinaryOp::Add, a, s)]);
+        let mut copy = kernel(&format!("copy_{}", d.name()), d, lanes, |b, a, s| vec![b.binary(BinaryOp::Add, a, s)]);
+        for p in &mut copy.params {
+            if let ParamKind::Buffer { align, .. } = &mut p.kind {
+                *align = u32::from(lanes);
+            }
+        }
         for capability in ARCHITECTURES {
-            let made = compile(&nvrtc, capability, &copy, 64).unwrap_or_else(|e| panic!("{e}"));
+            let made = compile_as(&nvrtc, capability, &copy, 64, false).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(spills(&made.log), 0, "{} for {capability:?}: {}", copy.name, made.log);
+            let source = source(capability, &copy, 64, false).expect("as before");
+            let ptx = nvrtc.ptx(&copy.name, &source, &nvrtc::options(capability)).expect("as before");
+            let wide = [".v4.b32", ".v4.u32", ".v4.f32", ".v2.b64", ".v2.u64", ".v2.f64"];
+            let whole = |l: &str| wide.iter().any(|w| l.contains(w));
+            for access in ["ld.global", "st.global"] {
+                let all: Vec<_> = ptx.lines().filter(|l| l.contains(access)).collect();
+                assert!(matches!(all[..], [one] if whole(one)), "{} for {capability:?}: {all:?}", copy.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_product_of_fragments_compiles_for_every_architecture() {
+    let Some(nvrtc) = compiler("every_product_of_fragments_compiles_for_every_architecture") else { return };
+    let layouts = [Layout::RowMajor, Layout::ColMajor];
+    for capability in [(7, 5), (8, 0), (9, 0), (10, 0)] {
+        let shapes = Cuda { capability }.fragments();
+        assert!(!shapes.is_empty(), "{capability:?}");
+        for (n, s) in shapes.iter().enumerate() {
+            let lie = [layouts[n % 2], layouts[n / 2 % 2]];
+            for from in [products::From::Buffers, products::From::Tiles(Swizzle { bits: 1, shift: 2 })] {
+                let k = products::product(s, from, lie, 64);
+                let made = compile_as(&nvrtc, capability, &k, 64, false).unwrap_or_else(|e| panic!("{e}"));
+                assert_eq!(spills(&made.log), 0, "{} for {capability:?}: {}", k.name, made.log);
+            }
+            if s.n == s.k && s.a.size() == 2 {
+                compile_as(&nvrtc, capability, &products::maps(s), 64, false).unwrap_or_else(|e| panic!("{e}"));
+            }
         }
     }
 }

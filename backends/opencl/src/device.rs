@@ -1,9 +1,9 @@
 //! An opened device: its context, its queues, and the tables behind its handles.
 
 use crate::{
-    beside::Beside,
     cl::{self, Named},
     memory::Buffer,
+    platform::Platform,
     probe,
     program::Program,
     queue::{QUEUES, Queue},
@@ -35,7 +35,7 @@ pub struct Device {
     pub buffers: Buffers<Buffer>,
     pub queues: Arc<Vec<Queue>>,
     /// All opened devices of the platform, this one among them.
-    beside: Arc<Beside>,
+    platform: Arc<Platform>,
     /// For the host's reads and writes, so that they wait for nothing else.
     transfers: cl::Queue,
     pub context: Context,
@@ -65,7 +65,7 @@ impl Device {
             fate: Fate::default(),
             programs: Table::new(),
             buffers: Buffers::default(),
-            beside: Beside::of(device, &queues),
+            platform: Platform::of(device, &queues),
             queues,
             transfers,
             context,
@@ -148,7 +148,7 @@ impl RawDevice for Device {
     fn binary(&self, program: RawProgram) -> Option<Vec<u8>> {
         let Some(program) = self.programs.get(program.0) else { return Some(vec![]) };
         // A device that cannot even end its work is asked for nothing more.
-        Some(self.beside.alone(|| self.sealed_binary(&program)).unwrap_or_default())
+        Some(self.platform.alone(|| self.sealed_binary(&program)).unwrap_or_default())
     }
 
     fn unload(&self, program: RawProgram) {
@@ -157,7 +157,7 @@ impl RawDevice for Device {
 
     fn submit(&self, work: &Submission<'_>) -> Result<Ticket> {
         self.fate.alive()?;
-        let _with_others = self.beside.launching();
+        let _with_others = self.platform.launching();
         self.fate.note(self.enqueue(work))
     }
 

@@ -6,10 +6,10 @@
 //! cannot be used is an error with a reason, never a panic.
 #![deny(missing_docs)]
 
-mod beside;
 mod cl;
 mod device;
 mod memory;
+mod platform;
 mod probe;
 mod program;
 mod queue;

@@ -1,7 +1,7 @@
 //! Buffers: how much is taken, and the parts of them that kernels are given.
 
 use crate::{cl, device::Device};
-use anychip_hal::{Memory, Range, RawBuffer, Result, handles::Bytes};
+use anychip_hal::{Memory, Range, RawBuffer, Result};
 use opencl3::{
     memory::{
         CL_BUFFER_CREATE_TYPE_REGION, CL_MEM_ALLOC_HOST_PTR, CL_MEM_READ_WRITE, create_buffer, create_sub_buffer,
@@ -19,12 +19,6 @@ pub struct Buffer {
     parts: Mutex<HashMap<u64, Arc<cl::Mem>>>,
     pub whole: cl::Mem,
     pub bytes: u64,
-}
-
-impl Bytes for Buffer {
-    fn bytes(&self) -> u64 {
-        self.bytes
-    }
 }
 
 impl Buffer {

@@ -5,7 +5,7 @@ use crate::{
     device::{Device, lock},
     program::{Arg, Program},
 };
-use anychip_hal::{Command, Completion, Error, Result, Span, Submission, Ticket, Work, handles::ask_until};
+use anychip_hal::{Command, Completion, Error, Result, Span, Submission, Ticket, Work, handles, wait::ask_until};
 use opencl3::{command_queue as clq, event as cle, types::cl_event};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -61,9 +61,7 @@ fn span(event: &cl::Event) -> Option<Span> {
 
 impl Device {
     fn queue(&self, n: u32) -> Result<&Queue> {
-        self.queues.get(n as usize).ok_or_else(|| {
-            Error::invalid(format!("{}: queue {n}; queues 0 to {} exist", self.info.id, self.queues.len() - 1))
-        })
+        handles::queue(&self.queues, n, &self.info.id)
     }
 
     pub(crate) fn enqueue(&self, work: &Submission<'_>) -> Result<Ticket> {
@@ -228,13 +226,8 @@ impl Device {
             self.retire(queue, ticket.value);
         }
         let mut state = lock(&queue.state);
-        // A failure before this ticket is told once; its own as often as it is asked for.
-        if let Some((&value, e)) = state.failed.range(..=ticket.value).next() {
-            let e = e.clone();
-            if value < ticket.value {
-                state.failed.remove(&value);
-            }
-            return Err(e);
+        if let Some(e) = state.failed.get(&ticket.value) {
+            return Err(e.clone());
         }
         Ok(Some(Completion { spans: state.spans.remove(&ticket.value).unwrap_or_default() }))
     }

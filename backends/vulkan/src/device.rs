@@ -45,8 +45,8 @@ pub struct Device {
     pub lists: Table<List>,
     pub programs: Table<Program>,
     pub buffers: Buffers<Buffer>,
-    /// By number of buffers.
-    pub layouts: Mutex<HashMap<usize, Arc<Layout>>>,
+    /// By numbers of buffers and of texels.
+    pub layouts: Mutex<HashMap<(usize, usize), Arc<Layout>>>,
     pub queues: Vec<Queue>,
     pub heap: Arc<Heap>,
     pub handle: Arc<Handle>,

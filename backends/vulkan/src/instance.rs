@@ -63,7 +63,13 @@ impl Instance {
         }
         let asked = std::env::var("ANYCHIP_VULKAN_VALIDATION").unwrap_or_default();
         let asked = asked.trim();
-        let validation = !asked.is_empty() && asked != "0" && validation_is_there(&entry);
+        let validation = !asked.is_empty() && asked != "0";
+        if validation && !validation_is_there(&entry) {
+            return Err(no_driver(
+                "ANYCHIP_VULKAN_VALIDATION is set, but the validation layer is not installed; install it, e.g. \
+                 vulkan-validationlayers, or unset the variable",
+            ));
+        }
         let mut layers: Vec<*const c_char> = vec![];
         if validation {
             layers.push(LAYER.as_ptr());
@@ -117,11 +123,7 @@ impl Instance {
 fn validation_is_there(entry: &ash::Entry) -> bool {
     // SAFETY: a question to the loader.
     let layers = unsafe { entry.enumerate_instance_layer_properties() }.unwrap_or_default();
-    let there = layers.iter().any(|l| l.layer_name_as_c_str() == Ok(LAYER));
-    if !there {
-        eprintln!("anychip: ANYCHIP_VULKAN_VALIDATION is set, but the validation layer is not installed");
-    }
-    there
+    layers.iter().any(|l| l.layer_name_as_c_str() == Ok(LAYER))
 }
 
 /// Listens to the validation layer until the process ends.

@@ -5,7 +5,7 @@ use crate::{
     instance::Instance,
     vk_error::{self, Named},
 };
-use anychip_hal::{Error, Memory, Range, RawBuffer, Result, handles::Bytes};
+use anychip_hal::{Error, Memory, Range, RawBuffer, Result};
 use ash::vk;
 use gpu_allocator::{
     AllocationError, AllocationSizes, AllocatorDebugSettings, MemoryLocation,
@@ -77,12 +77,6 @@ impl Drop for Buffer {
     }
 }
 
-impl Bytes for Buffer {
-    fn bytes(&self) -> u64 {
-        self.bytes
-    }
-}
-
 impl Buffer {
     /// What the host sees from byte `at` on, after checking that it is inside.
     fn host(&self, device: &str, at: u64, bytes: usize) -> Result<NonNull<u8>> {
@@ -103,9 +97,15 @@ impl Device {
     fn place(&self, bytes: u64, memory: Memory) -> Result<Buffer> {
         let (id, raw) = (self.info.id.as_str(), &self.handle.raw);
         type Usage = vk::BufferUsageFlags;
+        // Whole texels.
+        let bytes = bytes.next_multiple_of(16);
+        let texels = match self.rest.enabled.target.texels {
+            0 => Usage::empty(),
+            _ => Usage::UNIFORM_TEXEL_BUFFER,
+        };
         let info = vk::BufferCreateInfo::default()
             .size(bytes)
-            .usage(Usage::STORAGE_BUFFER | Usage::TRANSFER_SRC | Usage::TRANSFER_DST);
+            .usage(Usage::STORAGE_BUFFER | Usage::TRANSFER_SRC | Usage::TRANSFER_DST | texels);
         // SAFETY: the device is open; the structures live until the calls return.
         let made = unsafe { raw.create_buffer(&info, None) };
         let made = made.map_err(|code| vk_error::error(id, "vkCreateBuffer", code, bytes))?;

@@ -25,6 +25,18 @@ const BINDINGS: u32 = 64;
 /// Bytes of scalars, where the device sets a higher limit.
 const SCALARS: u32 = 4096;
 
+/// Buffers that a kernel may read as texels: none where not every binding fits as texels of one word.
+fn texels(limits: &vk::PhysicalDeviceLimits) -> u32 {
+    match limits.max_texel_buffer_elements >= limits.max_storage_buffer_range / 4 {
+        true => limits
+            .max_per_stage_descriptor_sampled_images
+            .min(limits.max_descriptor_set_sampled_images)
+            .min(limits.max_per_stage_resources.saturating_sub(BINDINGS))
+            .min(BINDINGS),
+        false => 0,
+    }
+}
+
 /// Numbers of 32 bits that processors permute in one register by one instruction (AVX2).
 const PERMUTED: u32 = 8;
 
@@ -134,6 +146,7 @@ pub fn probe(instance: &Instance, device: vk::PhysicalDevice, ordinal: u32) -> R
     let played = basic.device_type == vk::PhysicalDeviceType::CPU;
     enabled.target.shuffle_at_once = played && subgroup.subgroup_size == PERMUTED;
     enabled.target.broadcast_pairs = played && enabled.target.i64 && enabled.target.subgroup_extended;
+    enabled.target.texels = if played { texels(&limits) } else { 0 };
     let target = &enabled.target;
 
     let text = |t: Result<&std::ffi::CStr, std::ffi::FromBytesUntilNulError>| {
@@ -227,7 +240,10 @@ pub fn probe(instance: &Instance, device: vk::PhysicalDevice, ordinal: u32) -> R
                 .min(BINDINGS),
             max_binding_bytes: max_alloc.min(u64::from(limits.max_storage_buffer_range) / 16 * 16),
             // Vectors of four 32-bit elements are read as one.
-            binding_align: limits.min_storage_buffer_offset_alignment.max(16),
+            binding_align: limits.min_storage_buffer_offset_alignment.max(16).max(match target.texels {
+                0 => 1,
+                _ => limits.min_texel_buffer_offset_alignment,
+            }),
             copy_align: 1,
             max_scalars: limits.max_push_constants_size.min(SCALARS) / 4 * 4,
             queues: queues.min(QUEUES),

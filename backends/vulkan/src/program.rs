@@ -14,7 +14,7 @@ use anychip_hal::{
 use ash::vk;
 use std::{ffi::CString, sync::Arc};
 
-/// How a kernel with so many buffers takes them and its scalars.
+/// How a kernel with so many buffers and so many of them as texels takes them and its scalars.
 pub struct Layout {
     pub set: vk::DescriptorSetLayout,
     pub pipeline: vk::PipelineLayout,
@@ -38,6 +38,8 @@ pub struct Program {
     pub layout: Arc<Layout>,
     /// Per buffer: whether the kernel writes it.
     pub writes: Vec<bool>,
+    /// What it reads as texels.
+    pub texels: Vec<spirv::Texels>,
     /// Bytes of scalars of a launch, and of the block of whole words that holds them.
     pub scalars: usize,
     pub push: usize,
@@ -59,7 +61,7 @@ impl Device {
         let rendered = spirv::render(kernel, &self.rest.enabled.target)?;
         dump(kernel, &rendered.words);
         let size = self.subgroup_size(kernel);
-        let layout = self.layout(kernel.buffers().count())?;
+        let layout = self.layout(kernel.buffers().count(), rendered.texels.len())?;
 
         let earlier = cached.and_then(|c| self.unsealed(&rendered.words, size, c));
         // SAFETY: here and below: the device is open, what is handed in lives until the calls return, and the bytes of an
@@ -79,6 +81,7 @@ impl Device {
             pipeline: made?,
             layout,
             writes: kernel.buffers().map(|(_, _, access)| access.writes()).collect(),
+            texels: rendered.texels,
             scalars: kernel.scalar_layout().1 as usize,
             push: rendered.push_bytes as usize,
             handle: self.handle.clone(),
@@ -162,19 +165,20 @@ impl Device {
         fits.then_some(asked)
     }
 
-    /// The layout of kernels with so many buffers; made once.
-    fn layout(&self, buffers: usize) -> Result<Arc<Layout>> {
+    /// The layout of kernels with so many buffers and texels; made once.
+    fn layout(&self, buffers: usize, texels: usize) -> Result<Arc<Layout>> {
         let id = self.info.id.as_str();
         let raw = &self.handle.raw;
         let mut layouts = lock(&self.layouts);
-        if let Some(l) = layouts.get(&buffers) {
+        if let Some(l) = layouts.get(&(buffers, texels)) {
             return Ok(l.clone());
         }
-        let bindings: Vec<_> = (0..buffers as u32)
+        let (storage, texel) = (vk::DescriptorType::STORAGE_BUFFER, vk::DescriptorType::UNIFORM_TEXEL_BUFFER);
+        let bindings: Vec<_> = (0..buffers + texels)
             .map(|n| {
                 vk::DescriptorSetLayoutBinding::default()
-                    .binding(n)
-                    .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
+                    .binding(n as u32)
+                    .descriptor_type(if n < buffers { storage } else { texel })
                     .descriptor_count(1)
                     .stage_flags(vk::ShaderStageFlags::COMPUTE)
             })
@@ -191,7 +195,7 @@ impl Device {
         let pipeline = unsafe { raw.create_pipeline_layout(&info, None) }.named(id, "vkCreatePipelineLayout");
         let pipeline = pipeline.inspect_err(|_| unsafe { raw.destroy_descriptor_set_layout(set, None) })?;
         let layout = Arc::new(Layout { set, pipeline, handle: self.handle.clone() });
-        layouts.insert(buffers, layout.clone());
+        layouts.insert((buffers, texels), layout.clone());
         Ok(layout)
     }
 

@@ -8,7 +8,7 @@ use crate::{
     recorder::{Slot, Use},
     vk_error::Named,
 };
-use anychip_hal::{Command, Completion, Error, RawList, Result, Span, Submission, Ticket, Work};
+use anychip_hal::{Command, Completion, Error, RawList, Result, Span, Submission, Ticket, Work, handles};
 use ash::vk;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -123,9 +123,7 @@ fn ended_in_time(r: std::result::Result<(), vk::Result>) -> std::result::Result<
 
 impl Device {
     fn queue(&self, n: u32) -> Result<&Queue> {
-        self.queues.get(n as usize).ok_or_else(|| {
-            Error::invalid(format!("{}: queue {n}; queues 0 to {} exist", self.info.id, self.queues.len() - 1))
-        })
+        handles::queue(&self.queues, n, &self.info.id)
     }
 
     pub(crate) fn enqueue(&self, work: &Submission<'_>) -> Result<Ticket> {
@@ -148,10 +146,7 @@ impl Device {
         match work.work {
             Work::Commands(commands) => self.submit_once(queue, &mut state, work.queue, commands, &before, use_),
             Work::List(list) => {
-                let list = self
-                    .lists
-                    .get(list.0)
-                    .ok_or_else(|| Error::invalid(format!("{}: list {} does not exist", self.info.id, list.0)))?;
+                let list = self.lists.find(list.0, &self.info.id, "list")?;
                 // A recording takes no times.
                 match profile {
                     true => self.submit_once(queue, &mut state, work.queue, &list.commands, &before, use_),

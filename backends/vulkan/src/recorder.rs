@@ -26,6 +26,8 @@ pub struct Slot {
     descriptors: Vec<vk::DescriptorPool>,
     /// Pools before this one are full.
     filling: usize,
+    /// Buffers as texels.
+    views: Vec<vk::BufferView>,
     queries: Option<(vk::QueryPool, u32)>,
     /// Commands whose time was taken.
     timed: u32,
@@ -39,6 +41,7 @@ impl Drop for Slot {
         unsafe {
             raw.destroy_command_pool(self.pool, None);
             self.descriptors.iter().for_each(|p| raw.destroy_descriptor_pool(*p, None));
+            self.views.iter().for_each(|v| raw.destroy_buffer_view(*v, None));
             if let Some((pool, _)) = self.queries {
                 raw.destroy_query_pool(pool, None);
             }
@@ -64,6 +67,7 @@ impl Slot {
                 buffer,
                 descriptors: vec![],
                 filling: 0,
+                views: vec![],
                 queries: None,
                 timed: 0,
                 handle: handle.clone(),
@@ -84,8 +88,41 @@ impl Slot {
             unsafe { raw.reset_descriptor_pool(*p, vk::DescriptorPoolResetFlags::empty()) }
                 .named(id, "vkResetDescriptorPool")?;
         }
+        self.views.drain(..).for_each(|v| unsafe { raw.destroy_buffer_view(v, None) });
         (self.filling, self.timed) = (0, 0);
         Ok(())
+    }
+
+    /// A set of descriptors of these buffers that lives until the next reset.
+    fn set_of(&mut self, program: &Program, buffers: &[vk::DescriptorBufferInfo]) -> Result<vk::DescriptorSet> {
+        let set = self.set(program.layout.set)?;
+        let first = self.views.len();
+        for t in &program.texels {
+            let view = self.view(&buffers[t.buffer as usize], t.bytes)?;
+            self.views.push(view);
+        }
+        // One write goes on through the following bindings of the same sort.
+        let write =
+            |ty, at: usize| vk::WriteDescriptorSet::default().dst_set(set).dst_binding(at as u32).descriptor_type(ty);
+        let storage = write(vk::DescriptorType::STORAGE_BUFFER, 0).buffer_info(buffers);
+        let views = &self.views[first..];
+        let texels = write(vk::DescriptorType::UNIFORM_TEXEL_BUFFER, buffers.len()).texel_buffer_view(views);
+        let all = [storage, texels];
+        unsafe { self.handle.raw.update_descriptor_sets(&all[..if views.is_empty() { 1 } else { 2 }], &[]) };
+        Ok(set)
+    }
+
+    /// A part of a buffer as texels of so many bytes.
+    fn view(&self, part: &vk::DescriptorBufferInfo, bytes: u32) -> Result<vk::BufferView> {
+        let info =
+            vk::BufferViewCreateInfo::default().buffer(part.buffer).offset(part.offset).range(part.range).format(
+                match bytes {
+                    4 => vk::Format::R32_UINT,
+                    8 => vk::Format::R32G32_UINT,
+                    _ => vk::Format::R32G32B32A32_UINT,
+                },
+            );
+        unsafe { self.handle.raw.create_buffer_view(&info, None) }.named(&self.handle.id, "vkCreateBufferView")
     }
 
     /// A set of descriptors that lives until the next reset.
@@ -95,9 +132,8 @@ impl Slot {
         loop {
             let fresh = self.filling == self.descriptors.len();
             if fresh {
-                let sizes = [vk::DescriptorPoolSize::default()
-                    .ty(vk::DescriptorType::STORAGE_BUFFER)
-                    .descriptor_count(DESCRIPTORS)];
+                let sizes = [vk::DescriptorType::STORAGE_BUFFER, vk::DescriptorType::UNIFORM_TEXEL_BUFFER]
+                    .map(|ty| vk::DescriptorPoolSize::default().ty(ty).descriptor_count(DESCRIPTORS));
                 let info = vk::DescriptorPoolCreateInfo::default().max_sets(SETS).pool_sizes(&sizes);
                 let pool = unsafe { raw.create_descriptor_pool(&info, None) }.named(id, "vkCreateDescriptorPool")?;
                 self.descriptors.push(pool);
@@ -293,8 +329,8 @@ impl Device {
         }
         let describe = |r: &Range| {
             let b = self.range(r)?;
-            // Whole words, so that an array of bytes may be read by them.
-            let range = r.bytes.next_multiple_of(4).min(b.bytes - r.offset);
+            // Whole texels, so that an array of bytes may be read by them; buffers are made of such.
+            let range = r.bytes.next_multiple_of(16).min(b.bytes - r.offset);
             Ok(vk::DescriptorBufferInfo::default().buffer(b.raw).offset(r.offset).range(range))
         };
         bindings.iter().map(describe).collect()
@@ -314,17 +350,14 @@ impl Device {
                     bound.pipeline = program.pipeline;
                 }
                 if !buffers.is_empty() {
-                    let names = buffers.iter().flat_map(|b| [b.buffer.as_raw(), b.offset, b.range]).collect();
+                    let names = buffers.iter().flat_map(|b| [b.buffer.as_raw(), b.offset, b.range]);
+                    let names =
+                        names.chain(program.texels.iter().map(|t| u64::from(t.buffer) << 8 | u64::from(t.bytes)));
+                    let names = names.chain([program.layout.set.as_raw()]).collect();
                     let set = match bound.sets.entry(names) {
                         Entry::Occupied(known) => *known.get(),
                         Entry::Vacant(new) => {
-                            let set = slot.set(program.layout.set)?;
-                            // One write goes on through the following bindings, which are all alike.
-                            let write = vk::WriteDescriptorSet::default()
-                                .dst_set(set)
-                                .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
-                                .buffer_info(&buffers);
-                            unsafe { raw.update_descriptor_sets(&[write], &[]) };
+                            let set = slot.set_of(&program, &buffers)?;
                             *new.insert(set)
                         }
                     };
@@ -362,8 +395,8 @@ enum Step<'a> {
 #[derive(Default)]
 struct Bound {
     pipeline: vk::Pipeline,
-    /// As many buffers have one layout, which the number of names tells apart.
     set: vk::DescriptorSet,
+    /// By their buffers and layout.
     sets: HashMap<Vec<u64>, vk::DescriptorSet>,
     scalars: Vec<u8>,
 }

@@ -2,7 +2,7 @@
 //! again right behind it. A ticket is complete only then, so that neither writing nor reading ever waits.
 
 use crate::device::{Device, lock};
-use anychip_hal::{Error, Memory, Range, RawBuffer, Result, handles::Bytes};
+use anychip_hal::{Error, Memory, Range, RawBuffer, Result};
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicU8, Ordering},
@@ -12,8 +12,6 @@ use wgpu::BufferUsages as U;
 /// A buffer.
 pub struct Buffer {
     pub raw: wgpu::Buffer,
-    /// As many as were asked for.
-    pub bytes: u64,
     /// `None`: the host does not touch it.
     map: Option<(wgpu::MapMode, Mutex<Arc<AtomicU8>>)>,
 }
@@ -21,12 +19,6 @@ pub struct Buffer {
 const UNMAPPED: u8 = 0;
 const PENDING: u8 = 1;
 const MAPPED: u8 = 2;
-
-impl Bytes for Buffer {
-    fn bytes(&self) -> u64 {
-        self.bytes
-    }
-}
 
 impl Buffer {
     /// Bytes that there are: a binding covers whole words and vectors.
@@ -86,7 +78,7 @@ impl Device {
         let raw = made?;
         let state = if written { MAPPED } else { UNMAPPED };
         let map = mode.map(|mode| (mode, Mutex::new(Arc::new(AtomicU8::new(state)))));
-        Ok(Buffer { raw, bytes, map })
+        Ok(Buffer { raw, map })
     }
 
     /// The buffer of a range, after checking that the range lies in it.

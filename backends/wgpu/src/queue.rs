@@ -5,7 +5,7 @@ use crate::{
     memory::Buffer,
     program::Program,
 };
-use anychip_hal::{Command, Completion, Error, Result, Span, Submission, Ticket, Work, handles::ask_until};
+use anychip_hal::{Command, Completion, Error, Result, Span, Submission, Ticket, Work, wait::ask_until};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
@@ -186,10 +186,7 @@ impl Device {
         }
         let list = match work.work {
             Work::Commands(c) => Arc::new(self.prepare(c)?),
-            Work::List(l) => self
-                .lists
-                .get(l.0)
-                .ok_or_else(|| Error::invalid(format!("{}: list {} does not exist", self.info.id, l.0)))?,
+            Work::List(l) => self.lists.find(l.0, &self.info.id, "list")?,
         };
         let profile = work.profile && self.info.clock.is_some();
         // Held until everything is queued: the order of tickets is the order of the queue.

@@ -90,6 +90,8 @@ struct Report {
     /// By the device's time where known, else by the wall's.
     gflops: f64,
     gbps: f64,
+    /// Energy of a run by the chip's own counter; null where it has none, or where all runs took less than it resolves.
+    joules: Option<f64>,
     /// Sum over the results of all inputs.
     checksum: f64,
 }
@@ -117,7 +119,7 @@ pub fn run(args: &Args) -> Result<String> {
         ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}").unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     bar.set_message(format!("{name} on {device}"));
-    let report = time(&mut case, &bar).map(|t| Report {
+    let report = time(&mut case, &device, &bar).map(|t| Report {
         op: name,
         device: device.id().to_string(),
         dtype: args.dtype,
@@ -126,6 +128,7 @@ pub fn run(args: &Args) -> Result<String> {
         wall_ms: ms(t.wall),
         gflops: case.flops / t.device.unwrap_or(t.wall).as_secs_f64().max(1e-12) / 1e9,
         gbps: case.bytes / t.device.unwrap_or(t.wall).as_secs_f64().max(1e-12) / 1e9,
+        joules: t.joules,
         checksum: t.checksum,
     });
     bar.finish_and_clear();
@@ -135,11 +138,12 @@ pub fn run(args: &Args) -> Result<String> {
 struct Times {
     device: Option<Duration>,
     wall: Duration,
+    joules: Option<f64>,
     checksum: f64,
 }
 
 /// Medians: at least 5 runs, then as many as fit into a second, at most 101.
-fn time(case: &mut Case, bar: &ProgressBar) -> Result<Times> {
+fn time(case: &mut Case, device: &Device, bar: &ProgressBar) -> Result<Times> {
     let mut checksum = 0.0;
     bar.set_length((SETS + WARM_UPS) as u64);
     for set in 0..SETS {
@@ -155,6 +159,7 @@ fn time(case: &mut Case, bar: &ProgressBar) -> Result<Times> {
     }
     let runs = (1.0 / once.as_secs_f64().max(1e-6)).clamp(5.0, 101.0) as usize;
     bar.inc_length(runs as u64);
+    let before = energy(device);
     let (mut walls, mut spans) = (Vec::with_capacity(runs), Vec::with_capacity(runs));
     for n in 0..runs {
         let start = Instant::now();
@@ -163,8 +168,14 @@ fn time(case: &mut Case, bar: &ProgressBar) -> Result<Times> {
         spans.extend(span);
         bar.inc(1);
     }
+    let drawn = before.zip(energy(device)).map(|(before, after)| (after - before) / runs as f64);
     let device = (spans.len() == runs).then(|| median(spans));
-    Ok(Times { device, wall: median(walls), checksum })
+    Ok(Times { device, wall: median(walls), joules: drawn.filter(|j| *j > 0.0), checksum })
+}
+
+/// Joules that the first chip has drawn since some moment.
+fn energy(device: &Device) -> Option<f64> {
+    Device::telemetry(&device.chain()[0].info().id).ok()?.energy_joules
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -205,7 +216,7 @@ fn print(r: &Report, format: Format) -> Result<String> {
     let device = r.device_ms.map_or("no clock".to_string(), |t| format!("{t:.4} ms"));
     let mut t = comfy_table::Table::new();
     t.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
-    t.set_header(["op", "device", "dtype", "shape", "on the device", "wall", "GFLOP/s", "GB/s", "checksum"]);
+    t.set_header(["op", "device", "dtype", "shape", "on the device", "wall", "GFLOP/s", "GB/s", "joules", "checksum"]);
     t.add_row([
         r.op.clone(),
         r.device.clone(),
@@ -215,6 +226,7 @@ fn print(r: &Report, format: Format) -> Result<String> {
         format!("{:.4} ms", r.wall_ms),
         format!("{:.2}", r.gflops),
         format!("{:.2}", r.gbps),
+        r.joules.map_or("not told".into(), |j| format!("{j:.4}")),
         format!("{:.6e}", r.checksum),
     ]);
     Ok(format!("{t}\n"))

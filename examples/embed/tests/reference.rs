@@ -45,7 +45,7 @@ fn reference() -> Reference {
 /// Every device that is here; fails when a required one is not.
 fn devices() -> Vec<Device> {
     let listing = Device::list();
-    for name in required().iter().filter(|n| *n != "model") {
+    for name in required().iter().filter(|n| !["model", "nvrtc", "cublaslt"].contains(&n.as_str())) {
         let here = listing.devices.iter().any(|d| d.backend == *name || d.id == *name);
         assert!(here, "ANYCHIP_REQUIRE names {name}, which is not here: {:?}", listing.unavailable);
     }

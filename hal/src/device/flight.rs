@@ -4,7 +4,7 @@
 //! poll and wait. A failure that nobody looked at is not forgotten: the next call that waits reports it.
 
 use super::{Buffer, Program, Recorded};
-use crate::{Completion, Error, RawDevice, Result, Submission, Ticket, Work, handles::Since, layer::lock};
+use crate::{Completion, Error, RawDevice, Result, Submission, Ticket, Work, layer::lock, wait::Since};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, OnceLock, TryLockError},
@@ -177,20 +177,26 @@ impl Flight {
         }
     }
 
-    /// Waits for everything submitted so far, however it ends.
-    pub fn drain(&self) {
+    /// Waits for everything submitted so far, however it ends. `false`: nothing may wait here, and it goes on.
+    pub fn drain(&self) -> bool {
         let last = lock(&self.queue).back().map(|(work, _)| work.clone());
-        if let Some(work) = last {
-            self.wait(&work, None);
-        }
+        let ended = last.is_none_or(|work| self.wait(&work, None));
         self.retire();
+        ended
     }
 
     /// Waits for everything submitted so far; then reports a failure that nobody saw.
     pub fn synchronize(&self) -> Result<()> {
-        self.drain();
+        let ended = self.drain();
         self.alive()?;
-        self.unseen()
+        self.unseen()?;
+        match ended {
+            true => Ok(()),
+            false => Err(Error::Timeout {
+                what: "the work under way (a browser lets nothing wait: await its Pending)".into(),
+                after: Duration::ZERO,
+            }),
+        }
     }
 
     pub fn notify(&self, work: &InFlight, waker: std::task::Waker) -> bool {

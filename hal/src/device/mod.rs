@@ -211,6 +211,29 @@ impl Device {
         transfer::download(self, from, at, to)
     }
 
+    /// A buffer of another opened device, copied to this one after all work submitted to that: directly where both reach each other,
+    /// else through the host. Blocks.
+    ///
+    /// # Errors
+    /// Also what earlier work of that device failed with, when nobody waited for it.
+    pub fn carry(&self, from: &Device, buffer: &Buffer) -> Result<Buffer> {
+        buffer.all().check(from.number(), &from.info().id, || "carry: the source".into())?;
+        let to = self.alloc(buffer.bytes())?;
+        if buffer.bytes() > 0 && from.info().backend == self.info().backend {
+            from.synchronize()?;
+            let whole = |b: &Buffer| Range { buffer: b.handle(), offset: 0, bytes: b.bytes() };
+            match from.raw().expose(whole(buffer)).and_then(|e| self.raw().fetch(&e, whole(&to))) {
+                Ok(()) => return Ok(to),
+                Err(e) if e.is_unsupported() => {}
+                Err(e) => return Err(self.0.flight.note(e)),
+            }
+        }
+        let mut bytes = vec![0; buffer.bytes() as usize];
+        from.download(buffer, 0, &mut bytes)?;
+        self.upload(&to, 0, &bytes)?;
+        Ok(to)
+    }
+
     /// Loads a kernel: verified, legalised for this device, compiled (or found in the cache). The same kernel is loaded
     /// once; callers keep the handle, since finding it again means hashing the kernel.
     pub fn kernel(&self, kernel: &ir::Kernel, checks: Checks) -> Result<Program> {
@@ -315,7 +338,11 @@ impl Device {
         Ok(Pending { device: self.clone(), work, commands: of.steps.clone(), watcher: None })
     }
 
-    /// Waits for everything submitted so far. Errors: what work failed with that nobody waited for.
+    /// Waits for everything submitted so far.
+    ///
+    /// # Errors
+    /// What work failed with that nobody waited for; in a browser, where nothing may wait, `Timeout` while work is under way: there
+    /// await its [`Pending`].
     pub fn synchronize(&self) -> Result<()> {
         self.0.flight.synchronize()
     }

@@ -24,7 +24,8 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Blocks until the work is complete. Errors: what the work failed with, a lost device among it.
+    /// Blocks until the work is complete. Errors: what the work failed with, a lost device among it; in a browser, where nothing may
+    /// wait, `Timeout` unless it is complete: await it there.
     pub fn wait(&self) -> Result<()> {
         self.wait_up_to(None)
     }

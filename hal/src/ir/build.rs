@@ -30,6 +30,7 @@ enum Kind {
     Head,
     While { head: Block, cond: Value },
     Each { frag: Value, row: Value, col: Value, elem: Value },
+    Map { to: VarId, of: Vec<Value>, row: Value, col: Value, elems: Vec<Value>, result: VarId },
 }
 
 impl Builder {
@@ -535,6 +536,36 @@ impl Builder {
                 self.effect(Op::While { head, cond, body });
             }
             _ => self.fail("end of a while that was not opened"),
+        }
+    }
+
+    /// Sets a fragment variable from fragments of the same product, element by element: what `element` makes of row, column (u32)
+    /// and an element of each.
+    pub fn map(&mut self, to: VarId, of: &[Value], element: impl FnOnce(&mut Builder, [Value; 2], &[Value]) -> Value) {
+        let elem = |t: Type| match t {
+            Type::Frag(f) => Some(f.elem),
+            Type::Num { .. } => None,
+        };
+        let target = self.kernel.vars.get(to.at()).and_then(|v| elem(v.ty));
+        let types: Option<Vec<_>> = of.iter().map(|v| elem(self.ty(*v))).collect();
+        let (Some(target), Some(types)) = (target, types) else {
+            return self.fail("a map of what is no fragment, or to it");
+        };
+        let zero = self.bits(Type::scalar(target), 0);
+        let result = self.var("element", zero);
+        let [row, col] = [0, 1].map(|_| self.value(Type::U32));
+        let elems: Vec<_> = types.into_iter().map(|t| self.value(Type::scalar(t))).collect();
+        self.begin(Kind::Map { to, of: of.to_vec(), row, col, elems: elems.clone(), result });
+        let x = element(self, [row, col], &elems);
+        self.set(result, x);
+        match self.open.pop() {
+            Some(Open { block: body, kind: Kind::Map { to, of, row, col, elems, result } }) => {
+                self.effect(Op::FragMap { to, of, row, col, elems, result, body });
+            }
+            open => {
+                self.open.extend(open);
+                self.fail("a block inside of a map is still open at its end");
+            }
         }
     }
 

@@ -364,6 +364,10 @@ pub enum Op {
         src_index: Value,
         /// How many.
         elems: u32,
+        /// How many of them are read (u32); zeros stand for the rest. Nothing: all.
+        take: Option<Value>,
+        /// Both indices are known to be multiples of `elems` and both places aligned so.
+        aligned: bool,
     },
     /// Closes a group of asynchronous copies.
     CopyCommit,
@@ -381,6 +385,10 @@ pub enum Op {
         stride: Value,
         /// Element order.
         layout: Layout,
+        /// Permutation, of a shared array only.
+        swizzle: Swizzle,
+        /// Every row (column for `ColMajor`) is known to begin at a multiple of 16 bytes of an array that is aligned so.
+        aligned: bool,
     },
     /// acc + a·b; result is an accumulator fragment.
     FragMma {
@@ -417,6 +425,26 @@ pub enum Op {
         /// Body.
         body: Block,
     },
+    /// Every row of an accumulator reduced over its columns, in any order; the result is a `Rows` fragment.
+    FragRows(ReduceOp, Value),
+    /// Computes a fragment element by element from others of the same product: accumulators, and `Rows`, whose number of the
+    /// element's row is taken. The body leaves each element in the variable `result`.
+    FragMap {
+        /// A variable that is set: an accumulator; an operand A, where n equals k; or `Rows`, of `Rows` alone.
+        to: VarId,
+        /// Fragments that are read.
+        of: Vec<Value>,
+        /// Defined here, u32.
+        row: Value,
+        /// Defined here, u32.
+        col: Value,
+        /// Defined here: the element of each fragment that is read.
+        elems: Vec<Value>,
+        /// A variable of the type of the elements.
+        result: VarId,
+        /// Body.
+        body: Block,
+    },
     /// The value is promised to be a multiple of this number.
     AssumeMultiple(Value, u32),
 }
@@ -426,7 +454,7 @@ impl Op {
     pub fn blocks(&self) -> Vec<&Block> {
         match self {
             Op::If { then, otherwise, .. } => vec![then, otherwise],
-            Op::For { body, .. } | Op::FragEach { body, .. } => vec![body],
+            Op::For { body, .. } | Op::FragEach { body, .. } | Op::FragMap { body, .. } => vec![body],
             Op::While { head, body, .. } => vec![head, body],
             _ => vec![],
         }
@@ -435,7 +463,7 @@ impl Op {
     pub fn blocks_mut(&mut self) -> Vec<&mut Block> {
         match self {
             Op::If { then, otherwise, .. } => vec![then, otherwise],
-            Op::For { body, .. } | Op::FragEach { body, .. } => vec![body],
+            Op::For { body, .. } | Op::FragEach { body, .. } | Op::FragMap { body, .. } => vec![body],
             Op::While { head, body, .. } => vec![head, body],
             _ => vec![],
         }

@@ -123,6 +123,8 @@ pub enum FragRole {
     B,
     /// m×n.
     Acc,
+    /// A number for every row of an accumulator, held by whoever holds elements of that row: m×1.
+    Rows,
 }
 
 /// A matrix fragment type.
@@ -149,6 +151,7 @@ impl Frag {
             FragRole::A => (self.m, self.k),
             FragRole::B => (self.k, self.n),
             FragRole::Acc => (self.m, self.n),
+            FragRole::Rows => (self.m, 1),
         }
     }
 }

@@ -37,9 +37,13 @@ fn collective(k: &Kernel, op: &Op) -> Option<&'static str> {
         Op::Barrier(_) => Some("a barrier"),
         Op::GroupReduce(..) => Some("a workgroup reduction"),
         Op::Subgroup { .. } => Some("a subgroup operation"),
-        Op::FragFill(_) | Op::FragLoad { .. } | Op::FragMma { .. } | Op::FragStore { .. } | Op::FragEach { .. } => {
-            Some("a fragment operation")
-        }
+        Op::FragFill(_)
+        | Op::FragLoad { .. }
+        | Op::FragMma { .. }
+        | Op::FragStore { .. }
+        | Op::FragEach { .. }
+        | Op::FragRows(..)
+        | Op::FragMap { .. } => Some("a fragment operation"),
         _ => None,
     }
 }
@@ -141,9 +145,9 @@ impl Analysis<'_> {
                 exits.returns = e.returns;
                 self.leave(id, e);
             }
-            Op::FragEach { row, col, elem, body, .. } => {
-                for v in [row, col, elem] {
-                    self.value(*v, true);
+            op @ (Op::FragEach { body, .. } | Op::FragMap { body, .. }) => {
+                for v in op.block_values() {
+                    self.value(v, true);
                 }
                 exits.join(self.block(body, true));
             }

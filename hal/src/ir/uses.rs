@@ -25,6 +25,7 @@ macro_rules! each_operand {
             | Op::Set(_, a)
             | Op::GroupReduce(_, a)
             | Op::FragFill(a)
+            | Op::FragRows(_, a)
             | Op::AssumeMultiple(a, _) => $f(a),
             Op::Binary(_, a, b) | Op::Compare(_, a, b) => {
                 $f(a);
@@ -74,9 +75,12 @@ macro_rules! each_operand {
                     $f(l);
                 }
             }
-            Op::CopyAsync { dst_index, src_index, .. } => {
+            Op::CopyAsync { dst_index, src_index, take, .. } => {
                 $f(dst_index);
                 $f(src_index);
+                if let Some(n) = take {
+                    $f(n);
+                }
             }
             Op::FragLoad { index, stride, .. } => {
                 $f(index);
@@ -100,6 +104,11 @@ macro_rules! each_operand {
                 $f(stride);
             }
             Op::FragEach { frag, .. } => $f(frag),
+            Op::FragMap { of, .. } => {
+                for v in of {
+                    $f(v);
+                }
+            }
         }
     };
 }
@@ -121,6 +130,7 @@ impl Op {
         match self {
             Op::For { var, .. } => vec![*var],
             Op::FragEach { row, col, elem, .. } => vec![*row, *col, *elem],
+            Op::FragMap { row, col, elems, .. } => [*row, *col].into_iter().chain(elems.iter().copied()).collect(),
             _ => vec![],
         }
     }

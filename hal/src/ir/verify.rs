@@ -242,6 +242,17 @@ impl Verifier<'_> {
         }
     }
 
+    /// Legalised, small floats may be held in f32.
+    fn widened(&self, d: DType) -> bool {
+        self.k.idx_bits != 0 && matches!(d, DType::F16 | DType::BF16)
+    }
+
+    /// The type of a fragment's element as `v` holds it.
+    fn element(&self, v: Value, f: Frag) -> Check<Type> {
+        let held = self.widened(f.elem) && self.ty(v)? == Type::F32;
+        Ok(if held { Type::F32 } else { Type::scalar(f.elem) })
+    }
+
     fn frag(&self, v: Value) -> Check<Frag> {
         match self.ty(v)? {
             Type::Frag(f) => Ok(f),
@@ -370,8 +381,46 @@ impl Verifier<'_> {
                 }
                 self.is("the row of a visit", *row, Type::U32)?;
                 self.is("the column of a visit", *col, Type::U32)?;
-                self.is("the element of a visit", *elem, Type::scalar(f.elem))?;
+                ensure!(f.role != FragRole::Rows, "visits numbers of rows; a map takes them");
+                self.is("the element of a visit", *elem, self.element(*elem, f)?)?;
                 // A break would leave the visit in some lowerings and the loop around it in others.
+                let outer = std::mem::replace(&mut self.loops, 0);
+                self.closed(body, depth + 1)?;
+                self.loops = outer;
+                self.close(&own);
+            }
+            Op::FragMap { to, of, row, col, elems, result, body } => {
+                let Type::Frag(f) = self.var(*to)?.ty else {
+                    return Err(Fault::Here("a map sets a fragment's variable".into()));
+                };
+                ensure!(f.role != FragRole::B, "a map gives no operand B: an accumulator, an operand A or Rows");
+                ensure!(
+                    f.role != FragRole::A || f.n == f.k,
+                    "a map gives an operand A where n is k, not {}x{}",
+                    f.n,
+                    f.k
+                );
+                ensure!(of.len() == elems.len() && !of.is_empty(), "a map has an element for each of its fragments");
+                let mut own = vec![];
+                for v in [row, col].into_iter().chain(elems) {
+                    self.define(*v, &mut own)?;
+                }
+                self.is("the row of a map", *row, Type::U32)?;
+                self.is("the column of a map", *col, Type::U32)?;
+                for (v, elem) in of.iter().zip(elems) {
+                    let g = self.frag(*v)?;
+                    let taken = g.role == FragRole::Rows || (g.role == FragRole::Acc && f.role != FragRole::Rows);
+                    ensure!(
+                        taken && Frag { role: f.role, elem: f.elem, ..g } == f,
+                        "a map of {} to {}; accumulators and Rows of one product are accepted, Rows alone to Rows",
+                        type_name(Type::Frag(g)),
+                        type_name(Type::Frag(f))
+                    );
+                    self.is("an element of a map", *elem, self.element(*elem, g)?)?;
+                }
+                let got = self.var(*result)?.ty;
+                let held = got == Type::scalar(f.elem) || (self.widened(f.elem) && got == Type::F32);
+                ensure!(held, "a map's elements are {}; its result is {}", f.elem, type_name(got));
                 let outer = std::mem::replace(&mut self.loops, 0);
                 self.closed(body, depth + 1)?;
                 self.loops = outer;

@@ -68,7 +68,7 @@ impl Cache {
 }
 
 impl RawDevice for Cache {
-    forward!(info, alloc, free, host_write, host_read, accepts, binary, notify, trim);
+    forward!(info, alloc, free, host_write, host_read, accepts, binary, notify, expose, fetch, trim);
 
     fn load(&self, module: &Module<'_>, cached: Option<&[u8]>) -> Result<Loaded> {
         if cached.is_some() {

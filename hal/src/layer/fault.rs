@@ -3,7 +3,7 @@
 use super::{forward, lock};
 use crate::{
     Command, Completion, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawList, Result, Submission, Ticket,
-    handles::Since,
+    wait::Since,
 };
 use std::{
     collections::HashMap,
@@ -45,8 +45,16 @@ pub struct Fault {
     inner: Arc<dyn RawDevice>,
     plan: Mutex<Vec<Planned>>,
     calls: [AtomicU64; 7],
+    flying: Mutex<Flying>,
+}
+
+/// What is under way.
+#[derive(Default)]
+struct Flying {
     /// The last work of each queue.
-    last: Mutex<HashMap<u32, Ticket>>,
+    last: HashMap<u32, Ticket>,
+    /// The loss after which nothing is submitted any more.
+    over: Option<Error>,
 }
 
 /// How long a device that is to be lost may go on with its work.
@@ -55,7 +63,7 @@ const END: Duration = Duration::from_secs(60);
 impl Fault {
     /// Wraps a device; nothing fails yet.
     pub fn new(inner: Arc<dyn RawDevice>) -> Fault {
-        Fault { inner, plan: Mutex::default(), calls: Default::default(), last: Mutex::default() }
+        Fault { inner, plan: Mutex::default(), calls: Default::default(), flying: Mutex::default() }
     }
 
     /// Adds a failure.
@@ -79,7 +87,7 @@ impl Fault {
                 let error = p.error.clone();
                 drop(plan);
                 if error.is_lost() {
-                    self.end();
+                    self.end(&error);
                 }
                 return Err(error);
             }
@@ -88,18 +96,19 @@ impl Fault {
     }
 
     /// A device that is lost does nothing any more, so that callers may free what its work uses: the real one ends it first.
-    fn end(&self) {
+    fn end(&self, error: &Error) {
         // Held to the end: what is being submitted is either among them or fails.
-        let last = lock(&self.last);
+        let mut flying = lock(&self.flying);
+        flying.over.get_or_insert_with(|| error.clone());
         let begin = Since::now();
-        for &ticket in last.values() {
+        for &ticket in flying.last.values() {
             while matches!(self.inner.wait(ticket, END), Ok(None)) && begin.elapsed() < END {}
         }
     }
 }
 
 impl RawDevice for Fault {
-    forward!(info, free, accepts, binary, unload, release, notify, trim);
+    forward!(info, free, accepts, binary, unload, release, notify, expose, fetch, trim);
 
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
         self.meet(Call::Alloc)?;
@@ -123,9 +132,12 @@ impl RawDevice for Fault {
     }
     fn submit(&self, work: &Submission<'_>) -> Result<Ticket> {
         self.meet(Call::Submit)?;
-        let mut last = lock(&self.last);
+        let mut flying = lock(&self.flying);
+        if let Some(e) = &flying.over {
+            return Err(e.clone());
+        }
         let ticket = self.inner.submit(work)?;
-        last.insert(work.queue, ticket);
+        flying.last.insert(work.queue, ticket);
         Ok(ticket)
     }
     fn wait(&self, ticket: Ticket, timeout: Duration) -> Result<Option<Completion>> {

@@ -90,6 +90,12 @@ macro_rules! forward {
     (@ notify) => {
         fn notify(&self, ticket: $crate::Ticket, waker: std::task::Waker) -> bool { self.inner.notify(ticket, waker) }
     };
+    (@ expose) => {
+        fn expose(&self, range: $crate::Range) -> $crate::Result<$crate::Exposed> { self.inner.expose(range) }
+    };
+    (@ fetch) => {
+        fn fetch(&self, from: &$crate::Exposed, to: $crate::Range) -> $crate::Result<()> { self.inner.fetch(from, to) }
+    };
     (@ trim) => {
         fn trim(&self) { self.inner.trim() }
     };

@@ -107,7 +107,10 @@ impl Pool {
 }
 
 impl RawDevice for Pool {
-    forward!(info, host_write, host_read, accepts, load, binary, unload, record, release, submit, wait, notify);
+    forward!(
+        info, host_write, host_read, accepts, load, binary, unload, record, release, submit, wait, notify, expose,
+        fetch
+    );
 
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
         let info = self.inner.info();

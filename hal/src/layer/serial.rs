@@ -5,7 +5,7 @@
 use super::lock;
 use crate::{
     Command, Completion, DeviceInfo, Loaded, Memory, Module, RawBuffer, RawDevice, RawList, RawProgram, Result,
-    Submission, Ticket, handles::Since, op,
+    Submission, Ticket, op, wait::Since,
 };
 use std::{
     sync::{Arc, Mutex},

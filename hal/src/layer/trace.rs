@@ -166,7 +166,7 @@ impl Trace {
 }
 
 impl RawDevice for Trace {
-    forward!(info, alloc, free, host_write, host_read, accepts, binary, notify, trim);
+    forward!(info, alloc, free, host_write, host_read, accepts, binary, notify, expose, fetch, trim);
 
     fn load(&self, module: &Module<'_>, cached: Option<&[u8]>) -> Result<Loaded> {
         let begin = self.now();

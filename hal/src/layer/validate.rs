@@ -181,7 +181,7 @@ impl Validate {
 }
 
 impl RawDevice for Validate {
-    forward!(info, accepts, binary, notify, trim);
+    forward!(info, accepts, binary, notify, expose, fetch, trim);
 
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
         drop(self.state()?);

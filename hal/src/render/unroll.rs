@@ -1,4 +1,5 @@
-//! Which loops the printers of text write out, so that arrays indexed by a loop's variable become registers on every compiler.
+//! Which loops the printers of text write out, so that arrays indexed by a loop's variable become registers on every compiler,
+//! and what is known of the numbers within.
 
 use crate::{DType, ir::*};
 
@@ -34,6 +35,33 @@ pub(super) fn signed(d: DType, bits: u64) -> i128 {
         DType::I64 => bits as i64 as i128,
         _ => bits as i128,
     }
+}
+
+/// The bit pattern, of integer type `d`, that `op` gives where it is arithmetic of known integers: a written-out loop's indices
+/// become literals. `known` has what is known of every value, `held` the integer type in which a value is held.
+pub(super) fn folded(op: &Op, d: DType, known: &[Option<u64>], held: impl Fn(Value) -> Option<DType>) -> Option<u64> {
+    let mask = u64::MAX >> (64 - 8 * d.size());
+    let order = |bits: u64| signed(d, bits & mask);
+    let of = |v: &Value| known[v.at()];
+    let bits = match op {
+        Op::Const(bits) => *bits,
+        Op::Cast(a) => signed(held(*a)?, of(a)?) as u64,
+        Op::MulAdd(a, b, c) => of(a)?.wrapping_mul(of(b)?).wrapping_add(of(c)?),
+        Op::Binary(op, a, b) => {
+            let (a, b) = (of(a)?, of(b)?);
+            match op {
+                BinaryOp::Add => a.wrapping_add(b),
+                BinaryOp::Sub => a.wrapping_sub(b),
+                BinaryOp::Mul => a.wrapping_mul(b),
+                BinaryOp::Min if order(a) <= order(b) => a,
+                BinaryOp::Max if order(a) >= order(b) => a,
+                BinaryOp::Min | BinaryOp::Max => b,
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    Some(bits & mask)
 }
 
 /// True when a `break` or `continue` of this loop stands in its body.

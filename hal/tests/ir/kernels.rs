@@ -121,21 +121,31 @@ pub fn every_op() -> Kernel {
         b.define(Type::F32, Op::Subgroup { op, value: f, lane: Some(u) });
     }
     b.define(Type::F32, Op::Subgroup { op: S::ScanAdd, value: f, lane: None });
-    b.effect(Op::CopyAsync { dst: tile, dst_index: u, src: x, src_index: at, elems: 4 });
+    for (take, aligned) in [(None, false), (Some(u), false), (None, true), (Some(u), true)] {
+        b.effect(Op::CopyAsync { dst: tile, dst_index: u, src: x, src_index: at, elems: 4, take, aligned });
+    }
     b.effect(Op::CopyCommit);
     b.effect(Op::CopyWait(1));
     let frag = |role| Type::Frag(Frag { role, ..FRAG });
     let acc = b.define(frag(FragRole::Acc), Op::FragFill(f));
-    let load = |place, layout| Op::FragLoad { place, index: u, stride: u, layout };
+    let swizzle = Swizzle { bits: 3, shift: 1 };
+    let load = |place, layout| {
+        let shared = matches!(place, Place::Shared(_));
+        let swizzle = if shared { swizzle } else { Swizzle::NONE };
+        Op::FragLoad { place, index: u, stride: u, layout, swizzle, aligned: shared }
+    };
     let a = b.define(frag(FragRole::A), load(Place::Buffer(x), Layout::RowMajor));
     b.define(frag(FragRole::B), load(Place::Shared(tile), Layout::ColMajor));
-    let swizzle = Swizzle { bits: 3, shift: 1 };
     let tile = FragOperand::Tile { shared: tile, index: u, stride: u, layout: Layout::ColMajor, swizzle };
     let acc = b.define(frag(FragRole::Acc), Op::FragMma { a: FragOperand::Reg(a), b: tile, acc });
     b.effect(Op::FragStore { frag: acc, place: Place::Buffer(y), index: u, stride: u, layout: Layout::RowMajor });
     let (_, _, elem) = b.begin_each(acc);
     b.set(var, elem);
     b.end_each();
+    let rows = b.define(frag(FragRole::Rows), Op::FragRows(R::Max, acc));
+    let (sums, most) = (b.var("sums", acc), b.var("most", rows));
+    b.map(sums, &[acc, rows], |b, _, of| b.sub(of[0], of[1]));
+    b.map(most, &[rows], |b, _, of| b.add(of[0], of[0]));
     b.effect(Op::AssumeMultiple(at, 16));
     b.effect(Op::Return);
     b.finish().expect("the kernel is well built")

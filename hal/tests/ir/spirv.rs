@@ -46,6 +46,8 @@ fn full(version: (u8, u8)) -> (DeviceInfo, Target) {
         subgroup_ballot: true,
         subgroup_shuffle: true,
         subgroup_shuffle_relative: true,
+        // Both ways of reading are validated.
+        texels: if version >= (1, 5) { 16 } else { 0 },
         ..Target::default()
     };
     (info, target)
@@ -267,7 +269,8 @@ fn fragments_are_cooperative_matrices() {
     let (zero, at) = (b.f32(0.0), b.idx(0));
     let empty = b.define(frag(FragRole::Acc, DType::F32), Op::FragFill(zero));
     let sum = b.var("sum", empty);
-    let load = |place, layout| Op::FragLoad { place, index: at, stride: n, layout };
+    let load =
+        |place, layout| Op::FragLoad { place, index: at, stride: n, layout, swizzle: Swizzle::NONE, aligned: false };
     let left = b.define(frag(FragRole::A, DType::F16), load(Place::Buffer(x), Layout::RowMajor));
     let right = b.define(frag(FragRole::B, DType::F16), load(Place::Buffer(y), Layout::ColMajor));
     let acc = b.get(sum);

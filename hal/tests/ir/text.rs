@@ -25,6 +25,7 @@ fn values_that_nothing_defines_and_legalised_kernels_survive() {
         match &mut i.op {
             Op::For { var, .. } => var.0 += 1,
             Op::FragEach { row, col, elem, .. } => [row, col, elem].into_iter().for_each(|v| v.0 += 1),
+            Op::FragMap { row, col, elems, .. } => [row, col].into_iter().chain(elems).for_each(|v| v.0 += 1),
             _ => {}
         }
     });

@@ -14,7 +14,7 @@ use anychip_hal::{
     info::FragmentShape,
     ir::{
         Access, BinaryOp, Builder, Builtin, CmpOp, Elem, Frag, FragOperand, FragRole, Layout, Op, ParamId, Place,
-        Scope, Type, Unroll, Value,
+        Scope, Swizzle, Type, Unroll, Value,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,7 @@ impl Tile {
 }
 
 /// How an operand lies: elements between rows or columns, and which of them are contiguous.
-fn lie(map: &Map) -> Option<(usize, Layout)> {
+pub(super) fn lie(map: &Map) -> Option<(usize, Layout)> {
     match map.strides[map.strides.len() - 2..] {
         [far, 1] if far > 0 => Some((far as usize, Layout::RowMajor)),
         [1, far] if far > 0 => Some((far as usize, Layout::ColMajor)),
@@ -94,7 +94,10 @@ impl Operand {
         let at = b.add(self.base, line);
         let index = b.add(at, near);
         let (place, stride, layout) = (Place::Buffer(self.buf), self.stride, self.layout);
-        b.define(Type::Frag(frag), Op::FragLoad { place, index, stride, layout })
+        b.define(
+            Type::Frag(frag),
+            Op::FragLoad { place, index, stride, layout, swizzle: Swizzle::NONE, aligned: false },
+        )
     }
 }
 

@@ -15,6 +15,7 @@ mod functions;
 pub mod map;
 pub mod matmul;
 pub mod pack;
+pub mod pipeline;
 mod random;
 pub mod reduce;
 pub mod rows;
@@ -22,6 +23,7 @@ pub mod scan;
 pub mod scatter;
 mod share;
 pub mod sort;
+mod tiles;
 pub mod walk;
 
 pub use body::{Body, Expr, Map};

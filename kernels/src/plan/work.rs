@@ -23,6 +23,7 @@ use crate::{
         map::map,
         matmul::{self, MatMul},
         pack::{self, Pack},
+        pipeline,
     },
     schedule::{self, Problem, Schedule},
     shape::Strided,
@@ -252,20 +253,29 @@ impl Planner<'_> {
             return Err(Stop::Again(Again::Bare(a)));
         }
         let as_map = |s: &Strided| Map { strides: s.strides.clone(), offset: s.offset };
-        let tile = match chosen {
-            Schedule::Fragments(t) => Some((t, origin)),
-            Schedule::Library => schedule::fragments::pick(device.info(), &problem).map(|t| (t, Origin::CostModel)),
+        let by_fragments = match chosen {
+            Schedule::Fragments(_) | Schedule::Pipeline(_) => Some((chosen, origin)),
+            Schedule::Library => {
+                let pipeline = schedule::fragments::pick_pipeline(device.info(), &problem).map(Schedule::Pipeline);
+                let tile = || schedule::fragments::pick(device.info(), &problem).map(Schedule::Fragments);
+                pipeline.or_else(tile).map(|s| (s, Origin::CostModel))
+            }
             _ => None,
         };
-        if let Some((tile, origin)) = tile.filter(|_| fragments::readable(&as_map(&lhs), &as_map(&rhs))) {
+        if let Some((schedule, origin)) = by_fragments.filter(|_| fragments::readable(&as_map(&lhs), &as_map(&rhs))) {
             let mut body = body.clone();
             let (mut left, mut right, mut target) = (as_map(&lhs), as_map(&rhs), as_map(&placed));
             let mut maps: Vec<&mut Map> = body.maps.iter_mut().chain([&mut left, &mut right, &mut target]).collect();
             let dims = merge_leading(&space, rank - 2, &mut maps);
             let mm = MatMul { body, epilogue, dims, k, a: left, b: right, out: target, dtype, out_dtype: root.dtype };
-            if let Some(made) = fragments::matmul(mm, tile)? {
-                let why = "the device multiplies fragments of this type, and the extents are whole tiles".to_string();
-                let about = about.schedule(Schedule::Fragments(tile).to_string(), origin, why);
+            let (made, why) = match schedule {
+                Schedule::Pipeline(p) => (pipeline::matmul(mm, p)?, "tiles of operands are fetched ahead"),
+                Schedule::Fragments(tile) => (fragments::matmul(mm, tile)?, "the extents are whole tiles"),
+                _ => (None, ""),
+            };
+            if let Some(made) = made {
+                let why = format!("the device multiplies fragments of this type, and {why}");
+                let about = about.schedule(schedule.to_string(), origin, why);
                 let more = [self.value(lhs_item)?, self.value(rhs_item)?, out];
                 return self.launch(made, d, &slots, &more, about);
             }

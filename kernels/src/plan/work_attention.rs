@@ -11,7 +11,7 @@ use super::{
 use crate::{
     library::{
         Body, Expr, Map,
-        attention::{Attention, attention},
+        attention::{Attention, attention, fragments},
         emit::compute_type,
     },
     schedule::{self, Schedule},
@@ -92,6 +92,28 @@ impl Planner<'_> {
         let item = &self.s.items[g.root];
         let (dtype, shape) = (item.dtype, item.shape.clone());
         let problem = attention_of(self.s, inputs);
+        if let Some(strips) = schedule::attention::strips(self.chain[d].info(), &problem) {
+            let as_map = |s: &Strided| Map { strides: s.strides.clone(), offset: s.offset };
+            let a = Attention {
+                dims: [shape[0], shape[1], problem.rows, problem.keys, problem.width, problem.out_width],
+                groups: operands[1].1.shape[1],
+                q: as_map(&operands[0].1),
+                k: as_map(&operands[1].1),
+                v: as_map(&operands[2].1),
+                mask: operands.get(3).map(|o| as_map(&o.1)),
+                out: as_map(&self.layout(g.root)),
+                scale,
+                causal,
+                dtype,
+            };
+            if let Some(made) = fragments::attention(&a, strips)? {
+                let why = "the device multiplies fragments of this type; scores stay in them";
+                let about = self.about_attention(g.root, inputs).schedule(strips.to_string(), Origin::Only, why);
+                let mut bindings = operands.iter().map(|o| self.value(o.0)).collect::<Result<Vec<_>>>()?;
+                bindings.push(out);
+                return self.launch(made, d, &[], &bindings, about);
+            }
+        }
         let s = schedule::attention::pick(self.chain[d].info(), &problem);
         let tile = (s.panel() as u32, s.width);
         let as_map = |s: &Strided| Map { strides: s.strides.clone(), offset: s.offset };

@@ -91,9 +91,7 @@ impl<'a> Run<'a> {
                 let home = self.plan.temps[t].device;
                 let from = self.at[self.index(v, home)].clone();
                 let from = from.ok_or_else(|| Error::invalid("a value is used before it is computed"))?;
-                let mut bytes = vec![0; self.plan.temps[t].bytes as usize];
-                self.chain[home].download(&from, 0, &mut bytes)?;
-                self.chain[device].alloc_from(&bytes)?
+                self.chain[device].carry(&self.chain[home], &from)?
             }
         };
         self.at[index] = Some(b.clone());

@@ -38,14 +38,9 @@ pub fn leaf_on(node: &Node, device: &Device, open: &mut Vec<Arc<Pending>>) -> Re
         }
         open.truncate(known);
     }
-    let bytes = match host {
-        Some(_) => None,
-        None => Some(download(node, &elsewhere).map_err(|e| failed.unwrap_or(e))?),
-    };
-    let buffer = match (&host, &bytes) {
-        (Some(host), _) => device.alloc_from(host.bytes())?,
-        (None, Some(bytes)) => device.alloc_from(bytes)?,
-        (None, None) => return Err(Error::invalid(format!("{node:?} has no value"))),
+    let buffer = match &host {
+        Some(host) => device.alloc_from(host.bytes())?,
+        None => carry(node, &elsewhere, device).map_err(|e| failed.unwrap_or(e))?,
     };
     let new = Placed::ready(device, buffer.clone());
     let mut state = node.state();
@@ -59,10 +54,26 @@ pub fn leaf_on(node: &Node, device: &Device, open: &mut Vec<Arc<Pending>>) -> Re
     Ok(buffer)
 }
 
+/// A value on a device from the first of its copies on others that is whole.
+fn carry(node: &Node, copies: &[Placed], to: &Device) -> Result<Buffer> {
+    let mut failed = no_value(node);
+    for p in copies {
+        match p.wait().and_then(|()| to.carry(&p.device, &p.buffer)) {
+            Ok(buffer) => return Ok(buffer),
+            Err(e) => failed = e,
+        }
+    }
+    Err(failed)
+}
+
+fn no_value(node: &Node) -> Error {
+    Error::invalid(format!("{node:?} has no value: it is a parameter, or was never computed"))
+}
+
 /// A value's bytes from the first of its copies that is whole.
 pub fn download(node: &Node, copies: &[Placed]) -> Result<Vec<u8>> {
     let mut bytes = vec![0; node.elements() * node.dtype().size()];
-    let mut failed = Error::invalid(format!("{node:?} has no value: it is a parameter, or was never computed"));
+    let mut failed = no_value(node);
     for p in copies {
         match p.wait().and_then(|()| p.device.download(&p.buffer, 0, &mut bytes)) {
             Ok(()) => return Ok(bytes),

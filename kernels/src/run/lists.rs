@@ -27,6 +27,11 @@ fn bytes() -> MutexGuard<'static, HashMap<u64, u64>> {
     BYTES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Bytes that all programs together may keep.
+fn most(device: &Device) -> u64 {
+    device.info().memory.total / KEPT
+}
+
 /// Memory that a program keeps, counted until it lets go.
 struct Kept {
     device: u64,
@@ -37,9 +42,9 @@ impl Kept {
     /// `None`: too much for the device.
     fn new(device: &Device, more: u64) -> Option<Kept> {
         let mut all = bytes();
-        let kept = all.entry(device.number()).or_default();
-        let sum = kept.checked_add(more).filter(|&sum| sum <= device.info().memory.total / KEPT)?;
-        *kept = sum;
+        let kept = all.get(&device.number()).copied().unwrap_or(0);
+        let sum = kept.checked_add(more).filter(|&sum| sum <= most(device))?;
+        all.insert(device.number(), sum);
         Some(Kept { device: device.number(), bytes: more })
     }
 
@@ -71,7 +76,7 @@ pub enum Outcome {
     Lists(Lists),
     /// Other programs keep as much as all together may: later, perhaps.
     NoRoom,
-    /// The device has no lists, or there is nothing that would be worth one.
+    /// The device has no lists, or there is nothing that would be worth one or that could be kept.
     Nothing,
 }
 
@@ -83,6 +88,8 @@ pub struct Lists {
     slots: Vec<Option<Buffer>>,
     /// What the weights still wait for.
     work: Vec<Arc<Pending>>,
+    /// What follows from the weights alone, as it was when they were recorded: they name its buffers.
+    settled: Option<Arc<Settled>>,
     kept: Kept,
 }
 
@@ -94,9 +101,12 @@ impl Lists {
         chain: &[Device],
         leaves: &[Node],
         inputs: usize,
-        settled: Option<(&Settled, &[bool])>,
+        settled: Option<(&Arc<Settled>, &[bool])>,
     ) -> Result<Outcome> {
         let [device] = chain else { return Ok(Outcome::Nothing) };
+        if memory.bytes() > most(device) {
+            return Ok(Outcome::Nothing);
+        }
         let Some(mut kept) = Kept::new(device, memory.bytes()) else { return Ok(Outcome::NoRoom) };
         let fixed = |n: usize| settled.is_some_and(|(_, launches)| launches[n]);
         let moves = |v: &ValueRef| match *v {
@@ -104,7 +114,7 @@ impl Lists {
             ValueRef::Temp(_) => plan.outputs.contains(v),
         };
         let mut run = Run::new(plan, memory, chain, leaves, false);
-        run.have(settled.map(|s| s.0));
+        run.have(settled.map(|s| &**s.0));
         let mut stretches = vec![];
         let mut next = 0;
         while next < plan.launches.len() {
@@ -128,7 +138,8 @@ impl Lists {
         }
         // The rest of the layout is every run's own.
         kept.shrink(slots.iter().zip(&memory.slots).filter(|(b, _)| b.is_some()).map(|(_, slot)| slot.1).sum());
-        Ok(Outcome::Lists(Lists { stretches, slots, work, kept }))
+        let settled = settled.map(|s| s.0.clone());
+        Ok(Outcome::Lists(Lists { stretches, slots, work, settled, kept }))
     }
 
     /// The stretch that begins with a launch.
@@ -147,9 +158,11 @@ impl Lists {
         self.kept.bytes
     }
 
-    /// A weight did not come to be: its buffer is of no use, and the lists name it.
-    pub fn failed(&self) -> bool {
-        self.work.iter().any(|w| matches!(w.poll(), Some(Err(_))))
+    /// The lists name buffers that are of no use: a weight did not come to be, or what follows from the weights was computed anew.
+    pub fn stale(&self, settled: Option<&Arc<Settled>>) -> bool {
+        self.settled.as_ref().map(Arc::as_ptr) != settled.map(Arc::as_ptr)
+            || settled.is_some_and(|s| s.failed())
+            || self.work.iter().any(|w| matches!(w.poll(), Some(Err(_))))
     }
 
     /// What the weights still wait for.

@@ -48,12 +48,25 @@ struct Ready {
 }
 
 /// How far a program has come with recording its launches.
-enum Replay {
-    /// Runs so far: what runs once is not worth a list.
-    Runs(u32),
-    Lists(Lists),
-    /// The device has no lists, or the program nothing for them.
-    Never,
+struct Replay {
+    lists: Option<Lists>,
+    /// Runs until recording is tried: what runs once is not worth a list. `None`: the device has no lists, or the program nothing for
+    /// them.
+    left: Option<u32>,
+    /// The runs before the last try; the next waits for twice as many.
+    waited: u32,
+}
+
+impl Replay {
+    fn new() -> Replay {
+        Replay { lists: None, left: Some(2), waited: 2 }
+    }
+
+    /// There was no memory for lists: perhaps there is some later.
+    fn later(&mut self) {
+        self.waited = self.waited.saturating_mul(2);
+        (self.lists, self.left) = (None, Some(self.waited));
+    }
 }
 
 impl Ready {
@@ -61,7 +74,7 @@ impl Ready {
         let plan = planned(snapshot, &chain)?;
         let fixed = settled_launches(&plan, inputs);
         let memory = memory::assign(&plan.launches, &plan.temps, &plan.outputs, &fixed);
-        let (settled, replay) = (Mutex::new(None), Mutex::new(Replay::Runs(0)));
+        let (settled, replay) = (Mutex::new(None), Mutex::new(Replay::new()));
         Ok(Ready { plan, chain, fixed, memory, settled, replay })
     }
 
@@ -70,15 +83,9 @@ impl Ready {
             return Ok(None);
         }
         let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(s) = &*settled {
-            if !s.failed() {
-                return Ok(Some(s.clone()));
-            }
-            // They are computed once more; lists name what was there before.
-            let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
-            if matches!(*replay, Replay::Lists(_)) {
-                *replay = Replay::Runs(2);
-            }
+        // What failed is computed once more.
+        if let Some(s) = settled.as_ref().filter(|s| !s.failed()) {
+            return Ok(Some(s.clone()));
         }
         let s = Arc::new(Settled::new(&self.plan, &self.chain, leaves, &self.fixed)?);
         *settled = Some(s.clone());
@@ -86,25 +93,25 @@ impl Ready {
     }
 
     /// What is recorded, if anything, which the third run does. The lock is held while a run is queued: lists have memory of their own.
-    fn replay(&self, leaves: &[Node], inputs: usize, settled: Option<&Settled>) -> Option<MutexGuard<'_, Replay>> {
+    fn replay(&self, leaves: &[Node], inputs: usize, settled: Option<&Arc<Settled>>) -> Option<MutexGuard<'_, Replay>> {
         let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(&*replay, Replay::Lists(lists) if lists.failed()) {
-            *replay = Replay::Runs(2);
+        if replay.lists.as_ref().is_some_and(|lists| lists.stale(settled)) {
+            (replay.lists, replay.left) = (None, Some(0));
         }
-        if let Replay::Runs(runs) = &mut *replay {
-            *runs += 1;
-            if *runs > 2 {
+        match replay.left {
+            Some(0) if replay.lists.is_none() => {
                 let settled = settled.map(|s| (s, self.fixed.as_slice()));
-                *replay = match Lists::record(&self.plan, &self.memory, &self.chain, leaves, inputs, settled) {
-                    Ok(Outcome::Lists(lists)) => Replay::Lists(lists),
-                    Ok(Outcome::Nothing) => Replay::Never,
-                    Ok(Outcome::NoRoom) => Replay::Runs(0),
+                match Lists::record(&self.plan, &self.memory, &self.chain, leaves, inputs, settled) {
+                    Ok(Outcome::Lists(lists)) => replay.lists = Some(lists),
+                    Ok(Outcome::Nothing) => replay.left = None,
                     // The run says for itself what it fails with; a later one may have the memory.
-                    Err(_) => Replay::Runs(0),
-                };
+                    Ok(Outcome::NoRoom) | Err(_) => replay.later(),
+                }
             }
+            Some(left) => replay.left = Some(left.saturating_sub(1)),
+            None => {}
         }
-        matches!(*replay, Replay::Lists(_)).then_some(replay)
+        replay.lists.is_some().then_some(replay)
     }
 
     fn memory(&self, snapshot: &Snapshot, inputs: usize) -> MemoryPlan {
@@ -114,10 +121,8 @@ impl Ready {
             written && read_by_the_rest(&self.plan, &self.fixed, v)
         });
         let settled = settled.map(|t| self.plan.temps[t].bytes).sum();
-        let kept = match &*self.replay.lock().unwrap_or_else(PoisonError::into_inner) {
-            Replay::Lists(lists) => lists.bytes(),
-            _ => 0,
-        };
+        let replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = replay.lists.as_ref().map_or(0, Lists::bytes);
         MemoryPlan { settled, kept, ..self.plan.report(snapshot, &self.memory, Some(inputs)) }
     }
 }
@@ -195,17 +200,17 @@ impl Program {
         let leaves: Vec<Node> = inputs.iter().chain(&self.snapshot.leaves[self.inputs..]).cloned().collect();
         let settled = ready.settled(&leaves)?;
         let mut replay = match !profile && ready.chain.len() == 1 {
-            true => ready.replay(&leaves, self.inputs, settled.as_deref()),
+            true => ready.replay(&leaves, self.inputs, settled.as_ref()),
             false => None,
         };
-        let lists = replay.as_deref().and_then(|r| if let Replay::Lists(lists) = r { Some(lists) } else { None });
+        let lists = replay.as_deref().and_then(|r| r.lists.as_ref());
         let settled = settled.as_deref().map(|s| (s, ready.fixed.as_slice()));
         let Ready { plan, memory, chain, .. } = ready;
         let listed = lists.is_some();
         let (outputs, under_way) = match execute(plan, memory, chain, &leaves, profile, Prepared { settled, lists }) {
             // What the lists keep may be what is missing.
             Err(Error::OutOfMemory { .. }) if listed => {
-                replay.as_deref_mut().into_iter().for_each(|r| *r = Replay::Runs(0));
+                replay.as_deref_mut().into_iter().for_each(Replay::later);
                 execute(plan, memory, chain, &leaves, profile, Prepared { settled, lists: None })?
             }
             done => done?,

@@ -4,6 +4,7 @@ use crate::library::{
     Lanes,
     attention::{
         Schedule,
+        fragments::Strips,
         subgroup::{Columns, shares},
     },
     emit::compute_type,
@@ -66,6 +67,30 @@ pub fn pick(info: &DeviceInfo, p: &Problem) -> Schedule {
     }
     let widest = p.width.max(p.out_width).next_power_of_two();
     Schedule { rows: (HELD / widest).clamp(1, 8) as u32, keys: KEYS, width, lanes: 1, spread: 1 }
+}
+
+/// Strips of rows for subgroups that multiply fragments, where a device has such of 16 rows and columns, knows where their elements
+/// are, and has the shared memory. A lane holds 8 registers of a result per strip and 16 columns, as many of scores per 16 keys, and 4
+/// of queries: two strips of heads up to 64, one of wider ones.
+pub fn strips(info: &DeviceInfo, p: &Problem) -> Option<Strips> {
+    let subgroup = info.subgroups.as_ref().filter(|s| s.min == s.max)?.max;
+    let has = [Feature::Fragments, Feature::FragmentElements, Feature::Subgroup].into_iter().all(|f| info.has(f));
+    let small = matches!(p.dtype, DType::F16 | DType::BF16);
+    let multiplies = info
+        .fragments
+        .iter()
+        .any(|s| (s.m, s.n, s.k) == (16, 16, 16) && (s.a, s.b) == (p.dtype, p.dtype) && s.acc == DType::F32);
+    let same = p.width == p.out_width && p.width.is_power_of_two() && (16..=128).contains(&p.width);
+    if !(has && small && multiplies && same) {
+        return None;
+    }
+    let rows = if p.width <= 64 { 2 } else { 1 };
+    let wide = |subgroups, keys| Strips { rows, subgroups, keys, subgroup };
+    let list = [wide(4, 64), wide(4, 32), Strips { rows: 1, subgroups: 2, keys: 16, subgroup }];
+    let fits = |s: &Strips| {
+        s.shared(p.width as u32, 2) <= info.limits.max_shared && s.subgroups * subgroup <= info.limits.max_workgroup
+    };
+    list.into_iter().find(fits)
 }
 
 /// A tile of rows for a subgroup, on devices with subgroups of one size whose rounds divide the sums.

@@ -1,7 +1,7 @@
 //! Products by matrix fragments: which tiles a device can run, and which of them a problem gets.
 
 use super::matmul::Problem;
-use crate::library::fragments::Tile;
+use crate::library::{fragments::Tile, pipeline::Pipeline};
 use anychip_hal::{DType, DeviceInfo, info::Feature};
 
 /// Tiles of the fragments that a device multiplies, larger first: of operands of this type, with sums of at least its precision.
@@ -11,12 +11,7 @@ pub fn candidates(info: &DeviceInfo, p: &Problem) -> Vec<Tile> {
     if !info.has(Feature::Fragments) || !info.has(Feature::Subgroup) {
         return vec![];
     }
-    let sums = match p.dtype {
-        DType::F16 | DType::BF16 => DType::F32,
-        DType::F64 => DType::F64,
-        // f32 by fragments would be rounded to fewer digits; integers are summed in their own type.
-        _ => return vec![],
-    };
+    let Some(sums) = sums(p.dtype).filter(|_| p.dtype.is_float()) else { return vec![] };
     let mut list = vec![];
     for shape in info.fragments.iter().filter(|s| s.a == p.dtype && s.b == p.dtype && s.acc == sums) {
         for (rows, cols, subgroups) in [(4, 4, 4), (4, 2, 4), (2, 2, 4), (2, 2, 1), (1, 1, 1)] {
@@ -29,6 +24,77 @@ pub fn candidates(info: &DeviceInfo, p: &Problem) -> Vec<Tile> {
         }
     }
     list
+}
+
+/// Whether a product is large enough for tiles that are filled together.
+pub fn worth(p: &Problem) -> bool {
+    p.rows > 8 && p.cols >= 16 && p.inner >= 16
+}
+
+/// Fragments of a subgroup, subgroups of a workgroup, and products and number of stages: for shapes of 16 rows and columns tiles
+/// of 128 x 256, 128 x 128, 64 x 128, 64 x 64 and 32 x 32. Accumulators of 64 x 64 are 128 registers of a lane of 32; with them
+/// ptxas uses 218 to 224 registers for sm_90a and spills none.
+const PIPELINES: [([u32; 2], [u32; 2], [u32; 2]); 8] = [
+    ([4, 4], [2, 4], [4, 3]),
+    ([4, 4], [2, 4], [2, 4]),
+    ([4, 4], [2, 2], [4, 3]),
+    ([4, 4], [2, 2], [2, 4]),
+    ([2, 4], [2, 2], [4, 3]),
+    ([2, 2], [2, 2], [4, 4]),
+    ([2, 2], [2, 2], [2, 2]),
+    ([1, 1], [2, 2], [2, 4]),
+];
+
+/// Pipelines that a device can run, larger tiles first.
+pub fn pipelines(info: &DeviceInfo, p: &Problem) -> Vec<Pipeline> {
+    let Some(subgroup) = info.subgroups.as_ref().filter(|s| s.min == s.max).map(|s| s.max) else { return vec![] };
+    let (Some(sums), true) = (sums(p.dtype), worth(p)) else { return vec![] };
+    // Behind the product each element is computed where it is held.
+    if ![Feature::Fragments, Feature::FragmentElements, Feature::Subgroup].into_iter().all(|f| info.has(f)) {
+        return vec![];
+    }
+    let mut list = vec![];
+    for shape in info.fragments.iter().filter(|s| s.a == p.dtype && s.b == p.dtype && s.acc == sums) {
+        for (fragments, subgroups, [deep, stages]) in PIPELINES {
+            // Without copies that run apart, more stages only take room.
+            let stages = if info.has(Feature::AsyncCopy) { stages } else { 2 };
+            let of = Pipeline::of(shape, fragments, subgroups, [deep, stages]);
+            let pipeline = Pipeline { subgroup, swizzled: true, ..of };
+            let held = pipeline.shared(p.dtype) <= u64::from(info.limits.max_shared);
+            let lanes = pipeline.lanes() <= info.limits.max_workgroup;
+            if held && lanes && pipeline.is_sound() && !list.contains(&pipeline) {
+                list.push(pipeline);
+            }
+        }
+    }
+    list
+}
+
+/// Columns of products whose operands cost a tile one more column or row to fetch, roughly.
+const FETCH: f64 = 16.0;
+
+/// The pipeline with the least work of the busiest unit: whole tiles, and what each fetches.
+pub fn pick_pipeline(info: &DeviceInfo, p: &Problem) -> Option<Pipeline> {
+    let units = info.units.max(1) as usize;
+    let cost = |s: &Pipeline| {
+        let [rows, cols, _] = s.tile().map(|n| n as usize);
+        let tiles = p.batch * p.rows.div_ceil(rows) * p.cols.div_ceil(cols);
+        let (rows, cols) = (rows as f64, cols as f64);
+        tiles.div_ceil(units) as f64 * (rows * cols + FETCH * (rows + cols))
+    };
+    pipelines(info, p).into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b)))
+}
+
+/// The type in which products of this type are summed, where fragments give no less than the plain kernel.
+fn sums(dtype: DType) -> Option<DType> {
+    match dtype {
+        DType::F16 | DType::BF16 => Some(DType::F32),
+        DType::F64 => Some(DType::F64),
+        // Sums wrap: what is cut off of a wider one is the same.
+        DType::I8 | DType::U8 => Some(DType::I32),
+        // f32 by fragments would be rounded to fewer digits.
+        _ => None,
+    }
 }
 
 /// The largest tile that still leaves work for every unit, else the one with most workgroups.
@@ -46,6 +112,10 @@ pub fn pick(info: &DeviceInfo, p: &Problem) -> Option<Tile> {
 mod tests {
     use super::*;
     use anychip_hal::info::{FragmentShape, Rounding, Subgroups};
+
+    fn large_enough(p: &Pipeline) -> bool {
+        p.is_sound() && p.lanes() >= 128
+    }
 
     #[test]
     fn whole_tiles_of_the_device_s_shapes_only() {
@@ -70,6 +140,19 @@ mod tests {
         assert_eq!(pick(&info, &Problem { rows: 250, ..p }), None);
         assert_eq!(pick(&info, &Problem { inner: 24, ..p }), None);
         assert_eq!(pick(&info, &Problem { dtype: DType::F32, ..p }), None);
+        // Tiles filled together need no whole ones; a small product gets small ones.
+        info.limits.max_shared = 227 << 10;
+        info.features.extend([Feature::AsyncCopy, Feature::FragmentElements]);
+        let large = Problem { rows: 8192, cols: 8191, inner: 8190, ..p };
+        assert_eq!(pick_pipeline(&info, &large).expect("it is large").tile()[..2], [128, 256]);
+        assert_eq!(
+            pick_pipeline(&info, &Problem { rows: 40, cols: 40, ..p }).expect("large enough").tile()[..2],
+            [32, 32]
+        );
+        assert_eq!(pick_pipeline(&info, &Problem { rows: 1, ..p }), None);
+        for pipeline in pipelines(&info, &large) {
+            assert!(pipeline.shared(DType::F16) <= 227 << 10 && large_enough(&pipeline), "{pipeline:?}");
+        }
         // Sizes that vary are not relied on.
         info.subgroups = Some(Subgroups { min: 8, max: 32 });
         assert_eq!(pick(&info, &p), None);

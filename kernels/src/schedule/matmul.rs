@@ -140,7 +140,8 @@ const LOAD: f64 = 4.0;
 const PLAYED_LOAD: f64 = 100.0;
 /// Multiply-adds that take as long as one broadcast of a lane's number.
 const BROADCAST: f64 = 1.0;
-/// The same where threads play the lanes (lavapipe, a permutation; "A shuffle for a broadcast" in benches/README.md).
+/// The same where threads play the lanes: measured where it is a permutation, on eight lanes of lavapipe ("A shuffle for a broadcast" in
+/// benches/README.md). Elsewhere it was some 10, which ranks the candidates alike.
 const PLAYED_BROADCAST: f64 = 2.0;
 
 /// The share of the peak that a tile reaches where each lane of a workgroup is a lane of a vector: what counts is how many loads

@@ -47,6 +47,8 @@ pub enum Schedule {
     Matmul(crate::library::matmul::Schedule),
     /// Matrix products by matrix fragments.
     Fragments(crate::library::fragments::Tile),
+    /// The same out of shared memory that is filled stages ahead.
+    Pipeline(crate::library::pipeline::Pipeline),
 }
 
 impl Problem {
@@ -98,7 +100,8 @@ impl Problem {
             Problem::Reduce(p) => reduce::candidates(info, p).into_iter().map(Schedule::Reduce).collect(),
             Problem::Matmul(p) => {
                 let tiles = fragments::candidates(info, p).into_iter().map(Schedule::Fragments);
-                tiles.chain(matmul::wide(info, p).into_iter().map(Schedule::Matmul)).collect()
+                let pipelines = fragments::pipelines(info, p).into_iter().map(Schedule::Pipeline);
+                pipelines.chain(tiles).chain(matmul::wide(info, p).into_iter().map(Schedule::Matmul)).collect()
             }
         }
     }
@@ -126,6 +129,7 @@ impl Problem {
         match (self, s) {
             (Problem::Matmul(p), Schedule::Matmul(s)) => matmul::fits(s, p),
             (Problem::Matmul(p), Schedule::Fragments(t)) => t.fits(p.rows, p.cols, p.inner),
+            (Problem::Matmul(p), Schedule::Pipeline(_)) => fragments::worth(p),
             (Problem::Matmul(_) | Problem::Rows(_) | Problem::Reduce(_), Schedule::Library) => true,
             (Problem::Map(_), Schedule::Map(_))
             | (Problem::Rows(_), Schedule::Rows(_))
@@ -195,6 +199,14 @@ impl std::fmt::Display for Schedule {
             Schedule::Fragments(t) => {
                 let ((rows, cols), [m, n, k]) = (t.extent(), t.shape);
                 write!(f, "fragments of {m}x{n}x{k}, tile {rows}x{cols}, {} subgroups of {}", t.subgroups, t.subgroup)
+            }
+            Schedule::Pipeline(p) => {
+                let ([rows, cols, depth], [m, n, k]) = (p.tile(), p.shape);
+                write!(
+                    f,
+                    "fragments of {m}x{n}x{k}, tile {rows}x{cols}, {} stages of {depth}, {}x{} subgroups",
+                    p.stages, p.down, p.across
+                )
             }
             Schedule::Matmul(s) => {
                 write!(

@@ -11,7 +11,7 @@ pub use contest::{Contest, Trial};
 pub use store::{Winner, keep, keep_in, keep_roofline, roofline, winner};
 
 use crate::schedule::{self, Problem, Schedule};
-use anychip_hal::{Error, Result, device::Device};
+use anychip_hal::{Error, Result, device::Device, wait::may_time};
 use std::{
     cell::Cell,
     sync::LazyLock,
@@ -65,6 +65,7 @@ pub fn tune(
     budget: Duration,
     progress: &mut dyn FnMut(usize, usize, &Verdict),
 ) -> Result<Outcome> {
+    may_time("tuning")?;
     let begin = Instant::now();
     let info = device.info();
     let contest = Contest::new(device, problem, budget)?;

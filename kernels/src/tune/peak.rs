@@ -5,6 +5,7 @@ use anychip_hal::{
     DType, Error, Result,
     device::{Checks, Device, Grid, ScalarArg, Step},
     ir::{Access, Builder, Builtin, Kernel, Place, Unroll},
+    wait::may_time,
 };
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,7 @@ fn shortest(device: &Device, steps: Vec<Step>) -> Result<Duration> {
 /// # Errors
 /// What the device says, `OutOfMemory` among it.
 pub fn measure(device: &Device) -> Result<Roofline> {
+    may_time("measuring peaks")?;
     let info = device.info();
     if !info.kernels {
         return Err(Error::unsupported("measuring peaks", format!("{} runs no kernels", info.id)));

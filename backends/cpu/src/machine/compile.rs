@@ -565,7 +565,13 @@ impl<'k> Lowering<'k> {
             Op::CopyCommit | Op::CopyWait(_) => vec![],
             Op::Subgroup { .. } => return self.refuse("subgroup operation", loc),
             Op::CopyAsync { .. } => return self.refuse("asynchronous copy", loc),
-            Op::FragFill(_) | Op::FragLoad { .. } | Op::FragMma { .. } | Op::FragStore { .. } | Op::FragEach { .. } => {
+            Op::FragFill(_)
+            | Op::FragLoad { .. }
+            | Op::FragMma { .. }
+            | Op::FragStore { .. }
+            | Op::FragEach { .. }
+            | Op::FragRows(..)
+            | Op::FragMap { .. } => {
                 return self.refuse("matrix fragment", loc);
             }
         })

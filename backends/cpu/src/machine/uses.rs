@@ -85,6 +85,8 @@ pub(super) fn operands(op: &Op) -> Vec<Value> {
         Op::FragMma { acc, .. } => vec![*acc],
         Op::FragStore { frag, index, stride, .. } => vec![*frag, *index, *stride],
         Op::FragEach { frag, .. } => vec![*frag],
+        Op::FragRows(_, acc) => vec![*acc],
+        Op::FragMap { of, .. } => of.clone(),
     }
 }
 
@@ -109,6 +111,7 @@ pub(super) fn is_pure(op: &Op) -> bool {
             | Op::CopyWait(_)
             | Op::FragStore { .. }
             | Op::FragEach { .. }
+            | Op::FragMap { .. }
     )
 }
 

@@ -90,7 +90,7 @@ pub fn driver(symbol: &'static str, gives_back: bool, body: impl FnOnce() -> Res
     told
 }
 
-/// A call of NVRTC; its codes are its own.
+/// A call of NVRTC or another library; its codes are its own.
 pub fn compiler(symbol: &'static str, gives_back: bool, body: impl FnOnce() -> u32) -> u32 {
     let told = enter(symbol);
     if told.is_some() && !gives_back {
@@ -173,7 +173,7 @@ pub unsafe extern "C" fn anychipEmulatorCalled(to: *mut c_char, room: usize) -> 
 }
 
 /// How many things live: of "contexts", "streams", "events", "modules", "graphs", "executables" (instantiated graphs), "programs" (of
-/// NVRTC), "memory" (device allocations), "bytes" (of them), "pinned" (host allocations); null: all but bytes. -1 for another word.
+/// NVRTC), "blas" (handles and descriptors of cuBLASLt), "memory" (device allocations), "bytes" (of them), "pinned" (host allocations); null: all but bytes. -1 for another word.
 #[unsafe(no_mangle)]
 #[allow(non_snake_case)]
 pub extern "C" fn anychipEmulatorLive(kind: *const c_char) -> i64 {
@@ -183,12 +183,14 @@ pub extern "C" fn anychipEmulatorLive(kind: *const c_char) -> i64 {
         Some("bytes") => memory.bytes,
         Some("pinned") => memory.pinned,
         Some("programs") => crate::nvrtc::live(),
+        Some("blas") => crate::blas::live(),
         Some(kind) => handle::live(kind).unwrap_or(-1),
         None => {
             handle::KINDS.iter().filter_map(|kind| handle::live(kind)).sum::<i64>()
                 + memory.device
                 + memory.pinned
                 + crate::nvrtc::live()
+                + crate::blas::live()
         }
     }
 }

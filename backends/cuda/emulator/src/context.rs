@@ -24,6 +24,8 @@ pub struct Context {
     /// The code that sticks; 0 for none.
     error: AtomicU32,
     pub streams: Mutex<Vec<Arc<Stream>>>,
+    /// Destroyed streams whose work may not be done: it still touches what is the context's.
+    ending: Mutex<Vec<Arc<Stream>>>,
     null: Mutex<Option<Arc<Stream>>>,
 }
 
@@ -64,11 +66,22 @@ impl Context {
         all
     }
 
+    /// A stream's handle is gone; what was submitted to it is still done.
+    pub fn let_end(&self, stream: Arc<Stream>) {
+        lock(&self.streams).retain(|other| !Arc::ptr_eq(other, &stream));
+        let mut ending = lock(&self.ending);
+        ending.retain(|other| !other.has_ended());
+        stream.close();
+        ending.push(stream);
+    }
+
     /// Waits for all that was submitted.
     pub fn finish(&self) -> Outcome {
         for stream in self.all_streams() {
             stream.finish()?;
         }
+        let ending = lock(&self.ending).clone();
+        ending.iter().for_each(|stream| stream.wait(stream.last()));
         self.check()
     }
 }
@@ -104,6 +117,7 @@ fn create(device: Device) -> Result<Arc<Context>, Code> {
             device,
             error: AtomicU32::new(0),
             streams: Mutex::new(Vec::new()),
+            ending: Mutex::new(Vec::new()),
             null: Mutex::new(None),
         })
     })
@@ -113,7 +127,8 @@ fn create(device: Device) -> Result<Arc<Context>, Code> {
 /// Everything of a context goes with it: work that has not begun is dropped.
 fn destroy(handle: Handle) -> Outcome {
     let context = handle::remove::<Context>(handle).map_err(|_| Code::INVALID_CONTEXT)?;
-    let streams = context.all_streams();
+    let mut streams = context.all_streams();
+    streams.extend(lock(&context.ending).iter().cloned());
     for stream in &streams {
         stream.drop_work();
     }
@@ -121,6 +136,7 @@ fn destroy(handle: Handle) -> Outcome {
         stream.join();
     }
     lock(&context.streams).clear();
+    lock(&context.ending).clear();
     *lock(&context.null) = None;
     handle::sweep(|object| match object {
         Object::Stream(s) => s.context.handle == handle,

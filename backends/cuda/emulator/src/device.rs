@@ -112,6 +112,17 @@ fn attribute(attribute: u32, device: usize) -> Result<i32, Code> {
     })
 }
 
+/// A device's address; no such domain is on any real machine.
+pub fn pci(device: usize) -> String {
+    format!("FFFF:{:02X}:00.0", device + 1)
+}
+
+pub fn uuid(device: usize) -> [u8; 16] {
+    let mut bytes = *b"anychip emulate\0";
+    bytes[15] = device as u8;
+    bytes
+}
+
 fn put_text(to: *mut c_char, room: i32, text: &str) -> Outcome {
     if to.is_null() || room < 1 {
         return Err(Code::INVALID_VALUE);
@@ -157,21 +168,12 @@ driver_api! {
         put(bytes, settings().memory as usize)
     }
 
-    fn cuDeviceGetUuid_v2(uuid: *mut [u8; 16], device: Device) {
-        let mut bytes = *b"anychip emulate\0";
-        bytes[15] = check(device)? as u8;
-        put(uuid, bytes)
-    }
+    fn cuDeviceGetUuid_v2(to: *mut [u8; 16], device: Device) { put(to, uuid(check(device)?)) }
 
-    fn cuDeviceGetUuid(uuid: *mut [u8; 16], device: Device) {
-        let mut bytes = *b"anychip emulate\0";
-        bytes[15] = check(device)? as u8;
-        put(uuid, bytes)
-    }
+    fn cuDeviceGetUuid(to: *mut [u8; 16], device: Device) { put(to, uuid(check(device)?)) }
 
     fn cuDeviceGetPCIBusId(id: *mut c_char, room: i32, device: Device) {
-        // No such domain is on any real machine.
-        put_text(id, room, &format!("FFFF:{:02X}:00.0", check(device)? + 1))
+        put_text(id, room, &pci(check(device)?))
     }
 
     fn cuDeviceCanAccessPeer(can: *mut i32, device: Device, peer: Device) { put(can, (check(device)? != check(peer)?) as i32) }

@@ -1,4 +1,4 @@
-//! For tests only: a CUDA driver and NVRTC without a GPU. The library exports the symbols that anychip's CUDA backend calls; rendered
+//! For tests only: a CUDA driver, NVRTC and parts of cuBLASLt and NVML without a GPU. The library exports the symbols that anychip's CUDA backend calls; rendered
 //! CUDA C is compiled by the system's C++ compiler behind `shim/shim.h` and runs on the processor, made to fail where a GPU would
 //! fail sometimes: shared memory is poisoned, threads between barriers run in shuffled orders, streams run apart and late, every
 //! allocation ends at a guard page, any call can be told to fail. Nothing of anychip looks for it: it is found only where
@@ -6,6 +6,7 @@
 #![cfg(target_os = "linux")]
 
 mod abi;
+mod blas;
 mod calls;
 mod code;
 mod context;
@@ -17,6 +18,7 @@ mod handle;
 mod launch;
 mod memory;
 mod module;
+mod nvml;
 mod nvrtc;
 mod settings;
 mod stream;

@@ -9,6 +9,7 @@ use crate::{
     exec::{Binding, Library, RunKernel},
     handle,
     handle::Object,
+    nvrtc,
     settings::settings,
 };
 use std::{
@@ -21,7 +22,7 @@ use std::{
 };
 
 const MAGIC: &[u8; 8] = b"ANYCUBIN";
-const HEADER: usize = 8 + 16 + 8 + 32;
+const HEADER: usize = 8 + 16 + 8 + 32 + 32;
 
 /// The bytes that stand for a cubin or for PTX of this architecture (`sm_90a`, `compute_90`).
 pub fn image(architecture: &str, library: &[u8]) -> Vec<u8> {
@@ -32,6 +33,7 @@ pub fn image(architecture: &str, library: &[u8]) -> Vec<u8> {
     bytes.extend(name);
     bytes.extend((library.len() as u64).to_le_bytes());
     bytes.extend(blake3::hash(library).as_bytes());
+    bytes.extend(nvrtc::version().as_bytes());
     bytes.extend(library);
     bytes
 }
@@ -97,7 +99,8 @@ fn load(to: *mut Handle, image: *const c_void) -> Outcome {
         let header = std::slice::from_raw_parts(at, HEADER);
         let bytes = u64::from_le_bytes(header[24..32].try_into().expect("8 bytes"));
         let library = std::slice::from_raw_parts(at.add(HEADER), bytes as usize);
-        if blake3::hash(library).as_bytes() != &header[32..HEADER] {
+        // One that somebody kept from another version of the emulator calls what is not there.
+        if blake3::hash(library).as_bytes() != &header[32..64] || nvrtc::version().as_bytes() != &header[64..] {
             return Err(Code::INVALID_IMAGE);
         }
         (header[8..24].to_vec(), library)

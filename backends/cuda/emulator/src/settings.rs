@@ -29,6 +29,8 @@ pub struct Settings {
     /// Alignment of allocations. A guard page follows within as many bytes.
     pub align: usize,
     pub cache: PathBuf,
+    /// Relu of the matrix library makes 0 of NaN.
+    pub relu_drops_nan: bool,
     /// The C++ compiler, if one was named.
     pub compiler: Option<PathBuf>,
 }
@@ -79,6 +81,11 @@ fn read() -> Result<Settings, String> {
             t.parse().ok().filter(|n: &usize| n.is_power_of_two() && (16..=4096).contains(n))
         })?,
         cache: value("ANYCHIP_EMULATED_CACHE", std::env::temp_dir().join("anychip-cuda-emulator"), |t| Some(t.into()))?,
+        relu_drops_nan: value("ANYCHIP_EMULATED_RELU", false, |t| match t {
+            "keeps" => Some(false),
+            "max" => Some(true),
+            _ => None,
+        })?,
         compiler: value("ANYCHIP_EMULATED_CXX", None, |t| Some(Some(t.into())))?,
     })
 }

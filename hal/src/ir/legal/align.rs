@@ -4,21 +4,40 @@
 //! constants, from products and sums, from loops, and from what authors promise by `AssumeMultiple`; of a buffer its own
 //! alignment counts, too, which is checked at every launch. Arrays of the kernel begin aligned.
 
-use crate::ir::*;
+use crate::{DType, ir::*};
 use std::collections::HashMap;
 
 /// Powers of two beyond this one are of no use.
 const MOST: u32 = 16;
 
-/// Marks the loads and stores of vectors that are aligned.
+/// Marks the loads and stores of vectors that are aligned, and copies and fragments' rows that are.
 pub(super) fn mark(k: &mut Kernel) {
     let integers = k.values.iter().map(|t| t.elem().is_some_and(Elem::is_int)).collect();
     let mut found = Multiples { known: HashMap::new(), integers };
     found.block(&k.body);
     let params = k.params.clone();
     let values = k.values.clone();
+    let shared = k.shared.clone();
     visit_mut(&mut k.body, &mut |i| {
+        let base = |place| match place {
+            Place::Buffer(ParamId(p)) => match params[p as usize].kind {
+                ParamKind::Buffer { align, .. } => align.trailing_zeros(),
+                ParamKind::Scalar { .. } => 0,
+            },
+            Place::Shared(_) | Place::Private(_) => MOST,
+        };
         let (place, index, lanes, aligned) = match &mut i.op {
+            Op::CopyAsync { dst_index, src, src_index, elems, aligned, .. } => {
+                let needed = elems.trailing_zeros();
+                let source = base(Place::Buffer(*src)).min(found.of(*src_index));
+                *aligned |= elems.is_power_of_two() && source.min(found.of(*dst_index)) >= needed;
+                return;
+            }
+            Op::FragLoad { place: Place::Shared(s), index, stride, aligned, .. } => {
+                let size = shared[s.at()].elem.dtype().map_or(16, DType::size).min(16) as u32;
+                *aligned |= found.of(*index).min(found.of(*stride)) >= (16 / size).trailing_zeros();
+                return;
+            }
             Op::Load { place, index, aligned } => {
                 let lanes = i.out.map_or(1, |v| values[v.at()].lanes());
                 (*place, *index, lanes, aligned)
@@ -26,15 +45,8 @@ pub(super) fn mark(k: &mut Kernel) {
             Op::Store { place, index, value, aligned } => (*place, *index, values[value.at()].lanes(), aligned),
             _ => return,
         };
-        let base = match place {
-            Place::Buffer(p) => match params[p.at()].kind {
-                ParamKind::Buffer { align, .. } => align.trailing_zeros(),
-                ParamKind::Scalar { .. } => 0,
-            },
-            Place::Shared(_) | Place::Private(_) => MOST,
-        };
         let needed = u32::from(lanes).trailing_zeros();
-        *aligned |= lanes > 1 && base.min(found.of(index)) >= needed;
+        *aligned |= lanes > 1 && base(place).min(found.of(index)) >= needed;
     });
 }
 
@@ -61,9 +73,11 @@ impl Multiples {
             }
             let n = match &inst.op {
                 Op::Const(bits) => bits.trailing_zeros().min(MOST),
-                Op::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Min | BinaryOp::Max | BinaryOp::Or, a, b) => {
-                    self.of(*a).min(self.of(*b))
-                }
+                Op::Binary(
+                    BinaryOp::Add | BinaryOp::Sub | BinaryOp::Min | BinaryOp::Max | BinaryOp::Or | BinaryOp::Xor,
+                    a,
+                    b,
+                ) => self.of(*a).min(self.of(*b)),
                 Op::Binary(BinaryOp::And, a, b) => self.of(*a).max(self.of(*b)),
                 Op::Binary(BinaryOp::Mul, a, b) => (self.of(*a) + self.of(*b)).min(MOST),
                 // a - b·⌊a/b⌋

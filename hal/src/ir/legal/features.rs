@@ -20,9 +20,13 @@ pub fn features(k: &Kernel) -> BTreeSet<Feature> {
             Op::Subgroup { op: SubgroupOp::Reduce(_) | SubgroupOp::ScanAdd, .. } => Feature::SubgroupReduce,
             Op::Subgroup { .. } => Feature::SubgroupShuffle,
             Op::CopyAsync { .. } | Op::CopyCommit | Op::CopyWait(_) => Feature::AsyncCopy,
-            Op::FragFill(_) | Op::FragLoad { .. } | Op::FragMma { .. } | Op::FragStore { .. } | Op::FragEach { .. } => {
-                Feature::Fragments
-            }
+            Op::FragFill(_)
+            | Op::FragLoad { .. }
+            | Op::FragMma { .. }
+            | Op::FragStore { .. }
+            | Op::FragEach { .. }
+            | Op::FragRows(..)
+            | Op::FragMap { .. } => Feature::Fragments,
             Op::Dot4 { .. } => Feature::Dot4,
             Op::Unary(UnaryOp::Erf, _) => Feature::Erf,
             op if math::is_math(op, k) => Feature::Math,

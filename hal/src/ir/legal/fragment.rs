@@ -7,7 +7,7 @@
 use super::emit::{Emit, Pass};
 use crate::{
     Result,
-    info::{DeviceInfo, Feature},
+    info::{DeviceInfo, Feature, FragmentShape},
     ir::*,
 };
 use std::collections::HashMap;
@@ -15,9 +15,41 @@ use std::collections::HashMap;
 /// Must this kernel's fragments be lowered? Checked ones always, because their accesses are guarded one by one.
 pub(super) fn must_lower(k: &Kernel, info: &DeviceInfo, checked: bool) -> bool {
     let mut lower = checked || !info.has(Feature::Fragments);
-    // A fragment is loaded from memory as it lies there.
-    lower |= k.values.iter().any(|t| matches!(t, Type::Frag(f) if super::ints::emulated(f.elem, info)));
+    // Whole subgroups hold fragments, where their size is known.
+    lower |= info.subgroups.as_ref().is_some_and(|s| s.min == s.max && !k.lanes().is_multiple_of(s.max.max(1)));
+    for f in k.values.iter().copied().chain(k.vars.iter().map(|v| v.ty)).filter_map(frag_type) {
+        let is = |s: &FragmentShape| match f.role {
+            FragRole::A => s.a,
+            FragRole::B => s.b,
+            FragRole::Acc | FragRole::Rows => s.acc,
+        };
+        let native = info.fragments.iter().any(|s| (s.m, s.n, s.k) == (f.m, f.n, f.k) && is(s) == f.elem);
+        // A fragment is loaded from memory as it lies there.
+        lower |= !native || f.scope != Scope::Subgroup || super::ints::emulated(f.elem, info);
+    }
+    let known = info.has(Feature::FragmentElements);
     visit(&k.body, &mut |i| {
+        let swizzle = match &i.op {
+            Op::FragLoad { swizzle, .. } => *swizzle,
+            Op::FragMma { a: FragOperand::Tile { swizzle, .. }, b: FragOperand::Reg(_), .. }
+            | Op::FragMma { a: FragOperand::Reg(_), b: FragOperand::Tile { swizzle, .. }, .. } => *swizzle,
+            Op::FragMma {
+                a: FragOperand::Tile { swizzle: a, .. }, b: FragOperand::Tile { swizzle: b, .. }, ..
+            } => {
+                if *a == Swizzle::NONE {
+                    *b
+                } else {
+                    *a
+                }
+            }
+            _ => Swizzle::NONE,
+        };
+        let visits = matches!(i.op, Op::FragEach { .. } | Op::FragMap { .. } | Op::FragRows(..));
+        lower |= !known && (swizzle != Swizzle::NONE || visits);
+        // Lanes hold the same elements of an operand A as of sums where those have two bytes.
+        if let Op::FragMap { to, .. } = i.op {
+            lower |= matches!(k.vars[to.at()].ty, Type::Frag(f) if f.role == FragRole::A && f.elem.size() != 2);
+        }
         if let Op::FragMma { a, b, acc } = &i.op {
             let (Type::Frag(f), Some(a), Some(b)) = (k.ty(*acc), operand_elem(k, a), operand_elem(k, b)) else {
                 return;
@@ -30,6 +62,13 @@ pub(super) fn must_lower(k: &Kernel, info: &DeviceInfo, checked: bool) -> bool {
         }
     });
     lower
+}
+
+fn frag_type(t: Type) -> Option<Frag> {
+    match t {
+        Type::Frag(f) => Some(f),
+        Type::Num { .. } => None,
+    }
 }
 
 fn operand_elem(k: &Kernel, o: &FragOperand) -> Option<DType> {
@@ -46,14 +85,17 @@ fn operand_elem(k: &Kernel, o: &FragOperand) -> Option<DType> {
 pub(super) struct Fragments {
     pub fragments: bool,
     pub copies: bool,
+    info: DeviceInfo,
     /// Copies element by element: each has its own guard.
     pub checked: bool,
     values: HashMap<Value, Place>,
+    /// Where accumulators are laid out to be reduced, by element type and size.
+    rooms: HashMap<(Elem, u32), SharedId>,
     vars: HashMap<VarId, (Place, Frag)>,
 }
 
 impl Fragments {
-    pub fn new(e: &mut Emit, fragments: bool, copies: bool, checked: bool) -> Fragments {
+    pub fn new(e: &mut Emit, info: &DeviceInfo, fragments: bool, copies: bool, checked: bool) -> Fragments {
         let mut vars = HashMap::new();
         if fragments {
             for i in 0..e.k.vars.len() {
@@ -64,7 +106,15 @@ impl Fragments {
                 }
             }
         }
-        Fragments { fragments, copies, checked, values: HashMap::new(), vars }
+        Fragments {
+            fragments,
+            copies,
+            info: info.clone(),
+            checked,
+            values: HashMap::new(),
+            rooms: HashMap::new(),
+            vars,
+        }
     }
 
     /// Types of fragment values, which are no longer defined, become harmless.
@@ -114,6 +164,8 @@ fn storage(e: &mut Emit, f: Frag) -> Place {
 struct Held {
     /// Its number, row-major.
     number: Value,
+    /// Which of this lane's it is.
+    slot: Value,
     /// Where the fragment's array has it: the slot of an accumulator, the number of an operand.
     at: Value,
 }
@@ -130,7 +182,7 @@ fn each(e: &mut Emit, frag: Frag, f: impl FnOnce(&mut Emit, Held)) {
         e.trust(slot);
         e.trust(number);
         let at = if frag.role == FragRole::Acc { slot } else { number };
-        let body = |e: &mut Emit| f(e, Held { number, at });
+        let body = |e: &mut Emit| f(e, Held { number, slot, at });
         if n % lanes == 0 {
             body(e);
         } else {
@@ -244,6 +296,50 @@ impl Fragments {
         });
     }
 
+    /// Reduces the rows of an accumulator: one lane a row, in order.
+    fn rows(&mut self, e: &mut Emit, op: ReduceOp, acc: Value, out: Value) {
+        let (f, rows) = (frag(e, acc), frag(e, out));
+        let (from, to, elem) = (self.at(acc), self.define(e, out, rows), Elem::D(f.elem));
+        let room = *self.rooms.entry((elem, size(f))).or_insert_with(|| {
+            e.k.shared.push(Array { name: "rows".into(), elem, len: size(f) });
+            SharedId(e.k.shared.len() as u32 - 1)
+        });
+        let op = match op {
+            ReduceOp::Sum => BinaryOp::Add,
+            ReduceOp::Prod => BinaryOp::Mul,
+            ReduceOp::Min => BinaryOp::Min,
+            ReduceOp::Max => BinaryOp::Max,
+            ReduceOp::And => BinaryOp::And,
+            ReduceOp::Or => BinaryOp::Or,
+            ReduceOp::Xor => BinaryOp::Xor,
+        };
+        let var = e.var("row", Type::scalar(elem));
+        e.barrier();
+        each(e, f, |e, held| {
+            let x = e.load(from, held.at, Type::scalar(elem));
+            e.store(Place::Shared(room), held.number, x);
+        });
+        write(e, rows, |e| {
+            each(e, rows, |e, held| {
+                let first = e.bin_c(BinaryOp::Mul, held.number, u64::from(f.n));
+                e.trust(first);
+                let x = e.load(Place::Shared(room), first, Type::scalar(elem));
+                e.effect(Op::Set(var, x));
+                let (one, end) = (e.u32(1), e.u32(u32::from(f.n)));
+                e.count(one, end, one, |e, p| {
+                    let at = e.add(first, p);
+                    e.trust(at);
+                    let x = e.load(Place::Shared(room), at, Type::scalar(elem));
+                    let sum = e.get(var);
+                    let sum = e.bin(op, sum, x);
+                    e.effect(Op::Set(var, sum));
+                });
+                let sum = e.get(var);
+                e.store(to, held.at, sum);
+            });
+        });
+    }
+
     fn copy(e: &mut Emit, f: Frag, from: Place, to: Place) {
         write(e, f, |e| {
             each(e, f, |e, held| {
@@ -253,26 +349,88 @@ impl Fragments {
         });
     }
 
-    fn copy_async(&self, e: &mut Emit, dst: SharedId, dst_index: Value, src: ParamId, src_index: Value, elems: u32) {
-        let elem = e.k.shared[dst.at()].elem;
+    /// A copy as loads and stores: by vectors where all of it is read, else element by element.
+    fn copy_async(&self, e: &mut Emit, c: Copied) {
+        let elem = e.k.shared[c.dst.at()].elem;
         let widest = 16 / e.k.elem_bytes(elem) as u32;
         let lanes =
-            [8, 4, 2].into_iter().find(|l| !self.checked && *l <= widest && elems.is_multiple_of(*l)).unwrap_or(1);
-        for i in (0..elems).step_by(lanes as usize) {
-            let from = e.bin_c(BinaryOp::Add, src_index, i as u64);
-            let to = e.bin_c(BinaryOp::Add, dst_index, i as u64);
-            let v = e.load(Place::Buffer(src), from, Type::vector(elem, lanes as u8));
-            e.store(Place::Shared(dst), to, v);
+            [8, 4, 2].into_iter().find(|l| !self.checked && *l <= widest && c.elems.is_multiple_of(*l)).unwrap_or(1);
+        let Some(take) = c.take else { return c.whole(e, elem, lanes) };
+        if lanes > 1 {
+            e.begin();
+            c.part(e, elem, take);
+            let part = e.end();
+            let all = e.cmp_c(CmpOp::Ge, take, u64::from(c.elems));
+            e.begin();
+            c.whole(e, elem, lanes);
+            let whole = e.end();
+            e.effect(Op::If { cond: all, then: whole, otherwise: part });
+        } else {
+            c.part(e, elem, take);
         }
     }
+}
+
+/// An asynchronous copy.
+#[derive(Clone, Copy)]
+struct Copied {
+    dst: SharedId,
+    dst_index: Value,
+    src: ParamId,
+    src_index: Value,
+    elems: u32,
+    take: Option<Value>,
+    aligned: bool,
+}
+
+impl Copied {
+    fn whole(self, e: &mut Emit, elem: Elem, lanes: u32) {
+        for i in (0..self.elems).step_by(lanes as usize) {
+            let from = e.bin_c(BinaryOp::Add, self.src_index, u64::from(i));
+            let to = e.bin_c(BinaryOp::Add, self.dst_index, u64::from(i));
+            let aligned = self.aligned && lanes > 1;
+            let ty = Type::vector(elem, lanes as u8);
+            let v = e.op(ty, Op::Load { place: Place::Buffer(self.src), index: from, aligned });
+            e.effect(Op::Store { place: Place::Shared(self.dst), index: to, value: v, aligned });
+        }
+    }
+
+    fn part(self, e: &mut Emit, elem: Elem, take: Value) {
+        let ty = Type::scalar(elem);
+        let var = e.var("copied", ty);
+        for i in 0..u64::from(self.elems) {
+            let zero = e.bits(ty, 0);
+            e.effect(Op::Set(var, zero));
+            let read = e.cmp_c(CmpOp::Gt, take, i);
+            e.when(read, |e| {
+                let from = e.bin_c(BinaryOp::Add, self.src_index, i);
+                let v = e.load(Place::Buffer(self.src), from, ty);
+                e.effect(Op::Set(var, v));
+            });
+            let to = e.bin_c(BinaryOp::Add, self.dst_index, i);
+            let v = e.get(var);
+            e.store(Place::Shared(self.dst), to, v);
+        }
+    }
+}
+
+/// Whether a device with asynchronous copies makes this one: 4, 8 or 16 bytes that lie aligned.
+pub(super) fn is_native_copy(op: &Op, k: &Kernel, info: &DeviceInfo) -> bool {
+    let Op::CopyAsync { dst, elems, aligned, .. } = *op else { return true };
+    let Some(elem) = k.shared[dst.at()].elem.dtype() else { return false };
+    // What lies in memory as something else is copied element by element.
+    let bytes = u64::from(elems) * elem.size() as u64;
+    matches!(bytes, 4 | 8 | 16) && aligned && !super::ints::emulated(elem, info)
 }
 
 impl Pass for Fragments {
     fn inst(&mut self, e: &mut Emit, inst: Inst) -> Result<()> {
         let Inst { out, op, loc } = inst;
         match (op, out) {
-            (Op::CopyAsync { dst, dst_index, src, src_index, elems }, _) if self.copies => {
-                self.copy_async(e, dst, dst_index, src, src_index, elems)
+            (op @ Op::CopyAsync { dst, dst_index, src, src_index, elems, take, aligned }, _)
+                if self.copies || !is_native_copy(&op, &e.k, &self.info) =>
+            {
+                self.copy_async(e, Copied { dst, dst_index, src, src_index, elems, take, aligned })
             }
             (Op::CopyCommit | Op::CopyWait(_), _) if self.copies => {}
             (Op::FragFill(v), Some(out)) if self.fragments => {
@@ -280,7 +438,7 @@ impl Pass for Fragments {
                 let to = self.define(e, out, f);
                 write(e, f, |e| each(e, f, |e, held| e.store(to, held.at, v)));
             }
-            (Op::FragLoad { place, index, stride, layout }, Some(out)) if self.fragments => {
+            (Op::FragLoad { place, index, stride, layout, swizzle, aligned: _ }, Some(out)) if self.fragments => {
                 let f = frag(e, out);
                 let to = self.define(e, out, f);
                 let first = first_index(e, place, index);
@@ -288,6 +446,7 @@ impl Pass for Fragments {
                     each(e, f, |e, held| {
                         let (row, col) = row_col(e, f, held.number);
                         let at = matrix_index(e, first, stride, layout, row, col);
+                        let at = swizzled(e, swizzle, Elem::D(f.elem), at);
                         let v = e.load(place, at, Type::scalar(f.elem));
                         e.store(to, held.at, v);
                     })
@@ -314,6 +473,33 @@ impl Pass for Fragments {
                 let (to, f) = self.vars[&v];
                 let from = self.at(value);
                 Self::copy(e, f, from, to);
+            }
+            (Op::FragRows(op, acc), Some(out)) if self.fragments => self.rows(e, op, acc, out),
+            (Op::FragMap { to, of, row, col, elems, result, body }, _) if self.fragments => {
+                let (target, f) = self.vars[&to];
+                let of: Vec<_> = of.iter().map(|v| (self.at(*v), frag(e, *v).role)).collect();
+                let body = e.block(body, self)?;
+                e.loc = loc;
+                write(e, f, |e| {
+                    each(e, f, |e, held| {
+                        let cols = e.u32(f.shape().1.into());
+                        e.push(Some(row), Op::Binary(BinaryOp::Div, held.number, cols));
+                        e.push(Some(col), Op::Binary(BinaryOp::Rem, held.number, cols));
+                        for ((place, role), elem) in of.into_iter().zip(elems) {
+                            let index = match (role, f.role) {
+                                (FragRole::Rows, FragRole::Rows) => held.number,
+                                (FragRole::Rows, _) => row,
+                                _ => held.slot,
+                            };
+                            e.trust(index);
+                            e.push(Some(elem), Op::Load { place, index, aligned: false });
+                        }
+                        e.append(body);
+                        let x = e.get(result);
+                        let x = e.cast(f.elem, x);
+                        e.store(target, held.at, x);
+                    })
+                });
             }
             (Op::FragEach { frag: v, row, col, elem, body }, _) if self.fragments => {
                 let f = frag(e, v);

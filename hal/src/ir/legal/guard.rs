@@ -267,13 +267,13 @@ impl Pass for Guard {
                     }),
                 }
             }
-            Op::CopyAsync { dst, dst_index, src, src_index, elems } => {
+            Op::CopyAsync { dst, dst_index, src, src_index, elems, take, aligned } => {
                 let src_index = self.place_index(e, Place::Buffer(src), src_index);
-                e.effect(Op::CopyAsync { dst, dst_index, src, src_index, elems });
+                e.effect(Op::CopyAsync { dst, dst_index, src, src_index, elems, take, aligned });
             }
-            Op::FragLoad { place, index, stride, layout } => {
+            Op::FragLoad { place, index, stride, layout, swizzle, aligned } => {
                 let index = self.place_index(e, place, index);
-                e.push(out, Op::FragLoad { place, index, stride, layout });
+                e.push(out, Op::FragLoad { place, index, stride, layout, swizzle, aligned });
             }
             Op::FragStore { frag, place, index, stride, layout } => {
                 let index = self.place_index(e, place, index);

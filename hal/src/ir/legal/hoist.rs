@@ -20,7 +20,8 @@ impl Hoist {
     fn block(&mut self, block: &mut Block) {
         let mut out = Vec::with_capacity(block.len());
         for mut inst in std::mem::take(block) {
-            let is_loop = matches!(inst.op, Op::For { .. } | Op::While { .. } | Op::FragEach { .. });
+            let is_loop =
+                matches!(inst.op, Op::For { .. } | Op::While { .. } | Op::FragEach { .. } | Op::FragMap { .. });
             self.depth += is_loop as u32;
             for v in inst.op.block_values().into_iter().chain(inst.out) {
                 self.inside[v.at()] = self.depth;

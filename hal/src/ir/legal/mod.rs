@@ -84,17 +84,13 @@ pub fn legalize(k: &Kernel, t: &Target<'_>) -> Result<Kernel> {
     }
     let mut e = Emit::new(kernel);
     let fragments = uses.contains(&Feature::Fragments) && fragment::must_lower(k, t.info, t.checked);
-    let mut copies = uses.contains(&Feature::AsyncCopy) && (t.checked || !t.info.has(Feature::AsyncCopy));
-    // What lies in memory as something else is copied element by element.
-    visit(&k.body, &mut |i| {
-        if let Op::CopyAsync { dst, .. } = i.op {
-            copies |= k.shared[dst.at()].elem.dtype().is_some_and(|d| ints::emulated(d, t.info));
-        }
-    });
+    let copies = uses.contains(&Feature::AsyncCopy) && (t.checked || !t.info.has(Feature::AsyncCopy));
+    let mut some = copies;
+    visit(&e.k.body, &mut |i| some |= !fragment::is_native_copy(&i.op, &e.k, t.info));
     // A lowered fragment of a subgroup is held by the workgroup: subgroups must then be the workgroup everywhere.
     let of_subgroup = k.values.iter().any(|t| matches!(t, Type::Frag(f) if f.scope == Scope::Subgroup));
-    if fragments || copies {
-        let mut pass = fragment::Fragments::new(&mut e, fragments, copies, t.checked);
+    if fragments || some {
+        let mut pass = fragment::Fragments::new(&mut e, t.info, fragments, copies, t.checked);
         rewrite(&mut e, &mut pass)?;
         pass.finish(&mut e);
     }

@@ -8,7 +8,7 @@ pub(super) fn sweep(k: &mut Kernel) {
     loop {
         let mut read = vec![false; k.vars.len()];
         visit(&k.body, &mut |i| {
-            if let Op::Get(v) = i.op {
+            if let Op::Get(v) | Op::FragMap { result: v, .. } = i.op {
                 read[v.at()] = true;
             }
         });
@@ -93,6 +93,14 @@ fn renumber(k: &mut Kernel) {
             Op::FragEach { row, col, elem, .. } => {
                 for v in [row, col, elem] {
                     v.0 = values.see(&k.values, v.0);
+                }
+            }
+            Op::FragMap { to, row, col, elems, result, .. } => {
+                for v in [row, col].into_iter().chain(elems) {
+                    v.0 = values.see(&k.values, v.0);
+                }
+                for v in [to, result] {
+                    v.0 = vars.see(&k.vars, v.0);
                 }
             }
             Op::Load { place, .. }

@@ -15,7 +15,7 @@
 //!          | "unused" def                              -- a value that nothing defines
 //! name     = identifier | string
 //! elem     = dtype | "idx"          dtype = "bool" | "i8" … "u64" | "f16" | "bf16" | "f32" | "f64" | "f8e4m3" | "f8e5m2"
-//! type     = elem | elem "x" lanes | "frag" ("a" | "b" | "acc") m n k dtype scope
+//! type     = elem | elem "x" lanes | "frag" ("a" | "b" | "acc" | "rows") m n k dtype scope
 //! scope    = "subgroup" | "workgroup" | "device"
 //! block    = "{" inst* "}"
 //! inst     = [def "="] op ["@" file ":" line]
@@ -46,9 +46,12 @@
 //!          | "barrier" scope | "group_reduce" reduction value
 //!          | "subgroup" ("reduce" reduction | "shuffle" | "shuffle_xor" | "shuffle_down" | "shuffle_up" | "broadcast"
 //!                      | "scan_add") value ["," value]       reduction = sum prod min max and or xor
-//!          | "copy_async" shared "[" value "]" "," param "[" value "]" "," n | "copy_commit" | "copy_wait" n
-//!          | "frag_fill" value | "frag_load" tile | "frag_mma" operand "," operand "," value
+//!          | "copy_async" shared "[" value "]" "," param "[" value "]" "," n ["take" value] ["aligned"]
+//!          | "copy_commit" | "copy_wait" n
+//!          | "frag_fill" value | "frag_load" tile ["swizzle" bits shift] ["aligned"] | "frag_mma" operand "," operand "," value
 //!          | "frag_store" value "," tile | "frag_each" value "," def "," def "," def block
+//!          | "frag_rows" reduction value
+//!          | "frag_map" var "[" value ("," value)* "]" "," def "," def "," "[" def ("," def)* "]" "," var block
 //!          | "assume_multiple" value "," n
 //! ```
 

@@ -90,7 +90,8 @@ pub(super) const SCOPE: Table<Scope> =
 
 pub(super) const LAYOUT: Table<Layout> = &[("row", Layout::RowMajor), ("col", Layout::ColMajor)];
 
-pub(super) const ROLE: Table<FragRole> = &[("a", FragRole::A), ("b", FragRole::B), ("acc", FragRole::Acc)];
+pub(super) const ROLE: Table<FragRole> =
+    &[("a", FragRole::A), ("b", FragRole::B), ("acc", FragRole::Acc), ("rows", FragRole::Rows)];
 
 pub(super) const ACCESS: Table<Access> =
     &[("read", Access::Read), ("write", Access::Write), ("read_write", Access::ReadWrite)];

@@ -188,8 +188,25 @@ impl<'a> Parser<'a> {
         let index = self.bracketed()?;
         let (stride, layout) = self.tile()?;
         self.keyword("swizzle")?;
-        let swizzle = Swizzle { bits: self.number("the swizzle's bits")?, shift: self.number("the swizzle's shift")? };
+        let swizzle = self.swizzle()?;
         Ok(FragOperand::Tile { shared, index, stride, layout, swizzle })
+    }
+
+    fn list<T>(&mut self, one: impl Fn(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+        self.mark('[')?;
+        let mut all = vec![];
+        while self.token != Token::Mark(']') {
+            if !all.is_empty() {
+                self.mark(',')?;
+            }
+            all.push(one(self)?);
+        }
+        self.mark(']')?;
+        Ok(all)
+    }
+
+    fn swizzle(&mut self) -> Result<Swizzle> {
+        Ok(Swizzle { bits: self.number("the swizzle's bits")?, shift: self.number("the swizzle's shift")? })
     }
 
     fn dtype(&mut self) -> Result<DType> {
@@ -511,7 +528,9 @@ impl<'a> Parser<'a> {
                 self.mark(',')?;
                 let (src, src_index) = (self.param()?, self.bracketed()?);
                 self.mark(',')?;
-                Op::CopyAsync { dst, dst_index, src, src_index, elems: self.number("elements")? }
+                let elems = self.number("elements")?;
+                let take = if self.takes("take")? { Some(self.value()?) } else { None };
+                Op::CopyAsync { dst, dst_index, src, src_index, elems, take, aligned: self.takes("aligned")? }
             }
             "copy_commit" => Op::CopyCommit,
             "copy_wait" => Op::CopyWait(self.number("groups of copies")?),
@@ -519,7 +538,8 @@ impl<'a> Parser<'a> {
             "frag_load" => {
                 let (place, index) = self.at()?;
                 let (stride, layout) = self.tile()?;
-                Op::FragLoad { place, index, stride, layout }
+                let swizzle = if self.takes("swizzle")? { self.swizzle()? } else { Swizzle::NONE };
+                Op::FragLoad { place, index, stride, layout, swizzle, aligned: self.takes("aligned")? }
             }
             "frag_mma" => {
                 let a = self.operand()?;
@@ -542,6 +562,19 @@ impl<'a> Parser<'a> {
                 self.mark(',')?;
                 let elem = self.def()?;
                 Op::FragEach { frag, row, col, elem, body: self.block()? }
+            }
+            "frag_rows" => Op::FragRows(self.of(REDUCE)?, self.value()?),
+            "frag_map" => {
+                let to = self.var()?;
+                let of = self.list(Self::value)?;
+                self.mark(',')?;
+                let row = self.def()?;
+                self.mark(',')?;
+                let col = self.def()?;
+                self.mark(',')?;
+                let elems = self.list(Self::def)?;
+                self.mark(',')?;
+                Op::FragMap { to, of, row, col, elems, result: self.var()?, body: self.block()? }
             }
             "assume_multiple" => {
                 let v = self.value()?;

@@ -264,14 +264,22 @@ impl Kernel {
                     None => Ok(()),
                 }
             }
-            Op::CopyAsync { dst, dst_index, src, src_index, elems } => {
-                write!(f, "copy_async s{}[{dst_index}], p{}[{src_index}], {elems}", dst.0, src.0)
+            Op::CopyAsync { dst, dst_index, src, src_index, elems, take, aligned } => {
+                write!(f, "copy_async s{}[{dst_index}], p{}[{src_index}], {elems}", dst.0, src.0)?;
+                if let Some(take) = take {
+                    write!(f, " take {take}")?;
+                }
+                f.write_str(if *aligned { " aligned" } else { "" })
             }
             Op::CopyCommit => f.write_str("copy_commit"),
             Op::CopyWait(n) => write!(f, "copy_wait {n}"),
             Op::FragFill(v) => write!(f, "frag_fill {v}"),
-            Op::FragLoad { place, index, stride, layout } => {
-                write!(f, "frag_load {place}[{index}] stride {stride} {}", word(LAYOUT, *layout))
+            Op::FragLoad { place, index, stride, layout, swizzle, aligned } => {
+                write!(f, "frag_load {place}[{index}] stride {stride} {}", word(LAYOUT, *layout))?;
+                if *swizzle != Swizzle::NONE {
+                    write!(f, " swizzle {} {}", swizzle.bits, swizzle.shift)?;
+                }
+                f.write_str(if *aligned { " aligned" } else { "" })
             }
             Op::FragMma { a, b, acc } => write!(f, "frag_mma {a}, {b}, {acc}"),
             Op::FragStore { frag, place, index, stride, layout } => {
@@ -279,6 +287,16 @@ impl Kernel {
             }
             Op::FragEach { frag, row, col, elem, body } => {
                 write!(f, "frag_each {frag}, {}, {}, {} ", self.def(*row), self.def(*col), self.def(*elem))?;
+                self.braces(f, body, depth)
+            }
+            Op::FragRows(op, v) => write!(f, "frag_rows {} {v}", word(REDUCE, *op)),
+            Op::FragMap { to, of, row, col, elems, result, body } => {
+                let list = |f: &mut Formatter<'_>, of: Vec<String>| write!(f, "[{}]", of.join(", "));
+                write!(f, "frag_map v{} ", to.0)?;
+                list(f, of.iter().map(|v| v.to_string()).collect())?;
+                write!(f, ", {}, {}, ", self.def(*row), self.def(*col))?;
+                list(f, elems.iter().map(|v| self.def(*v).to_string()).collect())?;
+                write!(f, ", v{} ", result.0)?;
                 self.braces(f, body, depth)
             }
             Op::AssumeMultiple(v, n) => write!(f, "assume_multiple {v}, {n}"),

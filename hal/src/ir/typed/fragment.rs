@@ -109,8 +109,28 @@ where
         let (index, stride) = (index.value(b), b.value(stride));
         let frag = tile.frag::<P::Elem>(role);
         let id = match reads(b, from.place()) {
-            Some(place) => b.builder.define(Type::Frag(frag), Op::FragLoad { place, index, stride, layout }),
+            Some(place) => {
+                let (swizzle, aligned) = (Swizzle::NONE, false);
+                b.builder.define(Type::Frag(frag), Op::FragLoad { place, index, stride, layout, swizzle, aligned })
+            }
             None => zeros::<P::Elem>(b, frag),
+        };
+        wrap(b, id, frag)
+    })
+}
+
+/// Loads a fragment from a tile in shared memory, where it is not only one product's operand.
+#[track_caller]
+pub fn frag_load_tile<T: Element>(role: FragRole, tile: Tile, from: SharedTile<T>) -> Fragment<T> {
+    emit(|b| {
+        let (index, stride) = (from.index.value(b), b.value(from.stride));
+        let frag = tile.frag::<T>(role);
+        let id = match reads(b, from.shared.place()) {
+            Some(place) => {
+                let (layout, swizzle, aligned) = (from.layout, from.swizzle, false);
+                b.builder.define(Type::Frag(frag), Op::FragLoad { place, index, stride, layout, swizzle, aligned })
+            }
+            None => zeros::<T>(b, frag),
         };
         wrap(b, id, frag)
     })

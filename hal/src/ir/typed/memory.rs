@@ -451,7 +451,29 @@ pub fn copy_async<T: Element>(
     emit(|b| {
         let (dst_index, src_index) = (dst_index.value(b), src_index.value(b));
         if reads(b, src.place()).is_some() && writes(b, dst.place()).is_some() {
-            b.builder.effect(Op::CopyAsync { dst: dst.id, dst_index, src: src.id, src_index, elems });
+            let (dst, src) = (dst.id, src.id);
+            b.builder.effect(Op::CopyAsync { dst, dst_index, src, src_index, elems, take: None, aligned: false });
+        }
+    })
+}
+
+/// [`copy_async`] of which `take` elements are read; zeros stand for the rest.
+#[track_caller]
+pub fn copy_async_part<T: Element>(
+    dst: Shared<T>,
+    dst_index: impl Index,
+    src: impl Into<Buf<T>>,
+    src_index: impl Index,
+    elems: impl IntoHost<u32>,
+    take: impl IntoExpr<u32>,
+) {
+    let (src, elems, take) = (src.into(), elems.into_host(), take.into_expr());
+    let (dst_index, src_index) = (dst_index.index(), src_index.index());
+    emit(|b| {
+        let (dst_index, src_index, take) = (dst_index.value(b), src_index.value(b), Some(b.value(take)));
+        if reads(b, src.place()).is_some() && writes(b, dst.place()).is_some() {
+            let (dst, src) = (dst.id, src.id);
+            b.builder.effect(Op::CopyAsync { dst, dst_index, src, src_index, elems, take, aligned: false });
         }
     })
 }

@@ -60,12 +60,13 @@ pub use context::{build, hint_min_groups, hint_subgroup, refuse};
 pub use control::{Each, Loop, Steps, each, strided};
 pub use expr::{Expr, HostNumber, IntoExpr, IntoHost, Var, lit};
 pub use fragment::{
-    Fragment, FragmentVar, Operand, SharedTile, Tile, frag_fill, frag_load, frag_mma, frag_store, frag_var, shared_tile,
+    Fragment, FragmentVar, Operand, SharedTile, Tile, frag_fill, frag_load, frag_load_tile, frag_mma, frag_store,
+    frag_var, shared_tile,
 };
 pub use functions::*;
 pub use memory::{
-    AtomicPlace, Buf, BufMut, Index, Place, PlaceMut, Private, Shared, copy_async, copy_commit, copy_wait, private,
-    shared,
+    AtomicPlace, Buf, BufMut, Index, Place, PlaceMut, Private, Shared, copy_async, copy_async_part, copy_commit,
+    copy_wait, private, shared,
 };
 pub use ops::{Common, Mask, Word};
 pub use types::{

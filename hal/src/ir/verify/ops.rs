@@ -227,25 +227,31 @@ impl Verifier<'_> {
                 }
                 Type::vector(e, lanes)
             }
-            Op::CopyAsync { dst, dst_index, src, src_index, elems } => {
+            Op::CopyAsync { dst, dst_index, src, src_index, elems, take, aligned: _ } => {
                 let to = self.shared(*dst)?.elem;
                 let from = self.place(Place::Buffer(*src), true, false)?;
                 ensure!(to == from, "copies elements of {} to a shared array of {}", from.name(), to.name());
                 self.index("the destination index of a copy", *dst_index)?;
                 self.index("the source index of a copy", *src_index)?;
                 ensure!((1..=64).contains(elems), "copies {elems} elements per lane; 1 to 64 are accepted");
+                if let Some(n) = take {
+                    self.is("how many elements of a copy are read", *n, Type::U32)?;
+                }
                 return Ok(Want::Nothing);
             }
             Op::FragFill(v) => match declared()? {
                 t @ Type::Frag(f) => {
-                    self.is("what a fragment is filled with", *v, Type::scalar(f.elem))?;
+                    self.is("what a fragment is filled with", *v, self.element(*v, f)?)?;
                     t
                 }
                 t => return Err(format!("fills {}; a fragment is accepted", type_name(t))),
             },
-            Op::FragLoad { place, index, stride, .. } => match declared()? {
+            Op::FragLoad { place, index, stride, swizzle, .. } => match declared()? {
                 t @ Type::Frag(f) => {
                     self.tile(*place, true, f, *index, *stride)?;
+                    let plain = *swizzle == Swizzle::NONE;
+                    ensure!(plain || matches!(place, Place::Shared(_)), "only tiles in shared arrays are swizzled");
+                    self.swizzle(*swizzle)?;
                     t
                 }
                 t => return Err(format!("loads {} as a fragment", type_name(t))),
@@ -254,6 +260,12 @@ impl Verifier<'_> {
                 let f = self.frag(*frag)?;
                 self.tile(*place, false, f, *index, *stride)?;
                 return Ok(Want::Nothing);
+            }
+            Op::FragRows(op, acc) => {
+                let f = self.frag(*acc)?;
+                ensure!(f.role == FragRole::Acc, "rows of {}; an accumulator's are accepted", type_name(Type::Frag(f)));
+                self.reduces(*op, Elem::D(f.elem))?;
+                Type::Frag(Frag { role: FragRole::Rows, ..f })
             }
             Op::FragMma { a, b, acc } => {
                 let f = self.frag(*acc)?;
@@ -280,12 +292,7 @@ impl Verifier<'_> {
                             );
                             self.is("the first element of a tile", *index, Type::U32)?;
                             self.is("the stride of a tile", *stride, Type::U32)?;
-                            ensure!(
-                                swizzle.bits <= 7 && swizzle.shift <= 15,
-                                "a swizzle of {} bits shifted by {}; up to 7 and 15 are accepted",
-                                swizzle.bits,
-                                swizzle.shift
-                            );
+                            self.swizzle(*swizzle)?;
                         }
                     }
                 }
@@ -296,14 +303,27 @@ impl Verifier<'_> {
                 ensure!(*n > 0, "a multiple of 0 is promised; 1 or more is accepted");
                 return Ok(Want::Maybe(self.ty(*v)?));
             }
-            Op::If { .. } | Op::For { .. } | Op::While { .. } | Op::FragEach { .. } | Op::Break | Op::Continue => {
+            Op::If { .. }
+            | Op::For { .. }
+            | Op::While { .. }
+            | Op::FragEach { .. }
+            | Op::FragMap { .. }
+            | Op::Break
+            | Op::Continue => {
                 return Ok(Want::Nothing); // checked by the caller
             }
         };
         Ok(Want::Type(t))
     }
 
+    fn swizzle(&self, s: Swizzle) -> Check {
+        let (bits, shift) = (s.bits, s.shift);
+        ensure!(bits <= 7 && shift <= 15, "a swizzle of {bits} bits shifted by {shift}; up to 7 and 15 are accepted");
+        Ok(())
+    }
+
     fn tile(&self, place: Place, reads: bool, f: Frag, index: Value, stride: Value) -> Check {
+        ensure!(f.role != FragRole::Rows, "numbers of rows do not lie in memory; they are reduced, filled and mapped");
         ensure!(!matches!(place, Place::Private(_)), "fragments lie in buffers and shared arrays");
         let e = self.place(place, reads, !reads)?;
         ensure!(e == Elem::D(f.elem), "a fragment of {} and elements of {}", f.elem, e.name());

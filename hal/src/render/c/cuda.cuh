@@ -79,6 +79,28 @@ template <class T, int N> INLINE void vstore(vec<T, N> x, T* p) {
 #pragma unroll
     EACH p[i] = x.s[i];
 }
+// Where a vector lies aligned. The compiler reads it by 16 bytes at once, but may take a write apart; of a pointer into a buffer it
+// knows that it is one.
+template <class V> INLINE void put(V* p, V x) {
+#ifndef ANYCHIP_EMULATED
+    if (sizeof(V) % 8 == 0 && __isGlobal(p)) {
+        ullong to = __cvta_generic_to_global(p);
+        uint w[(sizeof(V) + 3) / 4];
+        memcpy(w, &x, sizeof(V));
+        if constexpr (sizeof(V) == 8) {
+            asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(w[0]), "r"(w[1]) : "memory");
+        } else if constexpr (sizeof(V) % 16 == 0) {
+#pragma unroll
+            for (int i = 0; i < int(sizeof(V) / 4); i += 4) {
+                asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to + 4 * i), "r"(w[i]), "r"(w[i + 1]),
+                             "r"(w[i + 2]), "r"(w[i + 3]) : "memory");
+            }
+        }
+        return;
+    }
+#endif
+    *p = x;
+}
 
 #define NAMES(T, N) \
     typedef vec<T, N> T##N; \
@@ -172,7 +194,7 @@ template <class H, class T, int N> INLINE vec<ushort, N> narrowed(vec<T, N> x) {
     INLINE float##N vload_##H##N(int, const H* p) { return widened<N, H>(vload<N>((const ushort*)p)); } \
     INLINE float##N vloada_##H##N(int, const H* p) { return widened<N, H>(*(const ushort##N*)p); } \
     template <class T> INLINE void vstore_##H##N##_rte(vec<T, N> x, int, H* p) { vstore(narrowed<H>(x), (ushort*)p); } \
-    template <class T> INLINE void vstorea_##H##N##_rte(vec<T, N> x, int, H* p) { *(ushort##N*)p = narrowed<H>(x); }
+    template <class T> INLINE void vstorea_##H##N##_rte(vec<T, N> x, int, H* p) { put((ushort##N*)p, narrowed<H>(x)); }
 #define SMALL(H) \
     template <class I> INLINE float vload_##H(I i, const H* p) { return widened(p[i]); } \
     template <class T, class I> INLINE void vstore_##H##_rte(T x, I i, H* p) { p[i] = narrowed(x, H()); } \
@@ -353,6 +375,18 @@ template <> struct wrapping<int> { typedef uint type; };
 template <> struct wrapping<llong> { typedef ullong type; };
 #define WRAPPED(op) T(typename wrapping<T>::type(a) op typename wrapping<T>::type(b))
 REDUCE(subgroup_sum, WRAPPED(+)) REDUCE(subgroup_prod, WRAPPED(*))
+#if __CUDA_ARCH__ >= 800
+// One instruction for 32-bit integers, whatever lanes there are.
+#define REDUX(name, does) \
+    INLINE uint name(uint x) { return ::does(subgroup_mask(), x); } \
+    INLINE int name(int x) { return int(::does(subgroup_mask(), x)); }
+#define REDUX_BITS(name, does) \
+    INLINE uint name(uint x) { return ::does(subgroup_mask(), x); } \
+    INLINE int name(int x) { return int(::does(subgroup_mask(), uint(x))); }
+REDUX(subgroup_sum, __reduce_add_sync) REDUX(subgroup_min, __reduce_min_sync) REDUX(subgroup_max, __reduce_max_sync)
+REDUX_BITS(subgroup_and, __reduce_and_sync) REDUX_BITS(subgroup_or, __reduce_or_sync)
+REDUX_BITS(subgroup_xor, __reduce_xor_sync)
+#endif
 template <class T> INLINE T subgroup_scan(T x) {
 #pragma unroll
     for (uint s = 1; s < 32; s *= 2) {

@@ -7,10 +7,17 @@
 //! * All of it stands in a namespace: `float4`, `min` or `exp` of the preamble hide the toolkit's, and nothing is ambiguous.
 //! * Small floats lie in memory as their bits; they are converted by instructions where the architecture has them.
 //! * Lanes of a subgroup name each other in a mask: those of a last, partial one are fewer.
+//! * Arrays of a workgroup beyond 48 KiB are not declared but asked for by the launch ([`super::Rendered::shared`]).
+//! * Fragments are those of mma.sync, loaded by ldmatrix where a tile's rows lie aligned; copies are cp.async. Both have a
+//!   preamble of their own, for kernels that use them.
 //! * Contraction, fast division and flushing are options of the compiler ([`Cuda::OPTIONS`]), on by none of these.
 
-use super::dialect::{Dialect, Subgroups};
-use crate::{DType, ir::*};
+use super::dialect::Dialect;
+use crate::{
+    DType,
+    info::{FragmentShape, Rounding},
+    ir::*,
+};
 
 /// What the CUDA dialect must know of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +34,36 @@ impl Cuda {
     /// Packed products of bytes are one instruction.
     pub fn dot4(self) -> bool {
         self.capability >= (6, 1)
+    }
+
+    /// Copies to memory of the workgroup run apart from what issued them.
+    pub fn copies(self) -> bool {
+        self.capability >= (8, 0)
+    }
+
+    /// Products of fragments: those of mma.sync with 16 rows, one and two of its 8 columns at a time. Terms are summed without
+    /// rounding between them and cut off towards zero (measured by Fasi, Higham, Mikaitis, Pranesh: "Numerical behavior of NVIDIA
+    /// tensor cores", 2021, for V100, T4 and A100).
+    pub fn fragments(self) -> Vec<FragmentShape> {
+        use DType::*;
+        let products: &[[DType; 3]] = match self.capability {
+            (8.., _) => {
+                &[[F16, F16, F32], [BF16, BF16, F32], [I8, I8, I32], [U8, U8, I32], [I8, U8, I32], [U8, I8, I32]]
+            }
+            (7, 5..) => &[[F16, F16, F32]],
+            _ => &[],
+        };
+        let shape = |&[a, b, acc]: &[DType; 3], n| FragmentShape {
+            m: 16,
+            n,
+            k: 32 / a.size() as u16,
+            a,
+            b,
+            acc,
+            acc_bits: if acc == F32 { 24 } else { 32 },
+            rounding: Rounding::Truncate,
+        };
+        [16, 8].into_iter().flat_map(|n| products.iter().map(move |p| shape(p, n))).collect()
     }
 }
 
@@ -81,8 +118,13 @@ impl Dialect {
                 })
             },
             barrier: "__syncthreads();",
-            subgroups: Some(Subgroups { barrier: "__syncwarp(subgroup_mask());" }),
+            subgroup_barrier: Some("__syncwarp(subgroup_mask());"),
+            copies: c.copies().then_some(include_str!("cuda_copy.cuh")),
+            fragments: (!c.fragments().is_empty()).then_some(include_str!("cuda_fragments.cuh")),
+            // What every chip takes in a declaration.
+            shared_most: Some(48 << 10),
             vector: |ty, parts| format!("{ty}({})", parts.join(", ")),
+            put: |to, x| format!("put({to}, {x});"),
             lane: |vector, lane| format!("{vector}.s[{lane}]"),
             unroll: |u| match u {
                 Unroll::Auto => None,

@@ -38,10 +38,20 @@ pub struct Dialect {
     pub builtin: fn(Builtin) -> Option<String>,
     /// The statement with which all lanes of the workgroup meet.
     pub barrier: &'static str,
-    /// Operations of subgroups, where it has them.
-    pub subgroups: Option<Subgroups>,
+    /// The statement with which the lanes of a subgroup meet, where it has subgroups. Then its preamble has, for every type,
+    /// `subgroup_sum`, `_prod`, `_min`, `_max`, `_and`, `_or`, `_xor`, `_scan` (exclusive sum), `_shuffle`, `_shuffle_xor`, `_shuffle_up` and
+    /// `_shuffle_down`, for vectors too.
+    pub subgroup_barrier: Option<&'static str>,
+    /// What the preamble says of asynchronous copies, for kernels that have them; `None` where the legaliser lowers them.
+    pub copies: Option<&'static str>,
+    /// The same of matrix fragments.
+    pub fragments: Option<&'static str>,
+    /// Bytes of arrays of the workgroup beyond which they are cut from one that the launch asks for; `None`: never.
+    pub shared_most: Option<u32>,
     /// An expression for a vector of this type: one part for every lane, or one for all.
     pub vector: fn(&str, &[String]) -> String,
+    /// The statement that writes a vector where it lies aligned, told a pointer to one and the vector.
+    pub put: fn(&str, &str) -> String,
     /// A lane of a vector.
     pub lane: fn(&str, u8) -> String,
     /// The line before a loop that asks for unrolling.
@@ -69,14 +79,6 @@ pub struct Dialect {
     pub unranged: bool,
     /// `sin`, `cos` and `tan` of vectors of 16 are wrong: print them by halves.
     pub sine_in_halves: bool,
-}
-
-/// How a dialect says what lanes of a subgroup do together: `subgroup_sum`, `subgroup_shuffle` and the like of its preamble, and
-/// this.
-#[derive(Debug, Clone, Copy)]
-pub struct Subgroups {
-    /// The statement with which they meet.
-    pub barrier: &'static str,
 }
 
 /// What the OpenCL dialect must know of a device.
@@ -153,7 +155,11 @@ impl Dialect {
                 Builtin::SubgroupSize | Builtin::SubgroupLane | Builtin::SubgroupId => None,
             },
             barrier: "barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);",
-            subgroups: None,
+            subgroup_barrier: None,
+            copies: None,
+            fragments: None,
+            shared_most: None,
+            put: |to, x| format!("*{to} = {x};"),
             lane: |vector, lane| format!("{vector}.s{lane:x}"),
             vector: |ty, parts| format!("(({ty})({}))", parts.join(", ")),
             // The attribute came with OpenCL 2.0; the pragma is older, and ignored where it is unknown.

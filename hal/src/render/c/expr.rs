@@ -224,7 +224,10 @@ impl Printer<'_> {
                 _ => false,
             };
         if exact && self.k.ty(a).elem().is_some_and(|e| self.small(e).is_some()) {
-            return Err(self.unsupported("fma of f16 needs f16 arithmetic"));
+            let ty = self.k.ty(a);
+            return Err(
+                self.unsupported(format!("fma of {ty}, which does not compute here; mul_add, or a cast to f32, does"))
+            );
         }
         Ok(if !s.d.is_float() {
             let product = s.wrapping("*", &x, &y);
@@ -238,7 +241,7 @@ impl Printer<'_> {
 
     /// Functions of the preamble. A bool is a byte on its way.
     fn subgroup(&mut self, op: SubgroupOp, value: Value, lane: Option<Value>) -> Result<String> {
-        if self.d.subgroups.is_none() {
+        if self.d.subgroup_barrier.is_none() {
             return Err(self.unsupported("subgroup operations must be lowered by the legaliser"));
         }
         let x = self.t(value).to_string();

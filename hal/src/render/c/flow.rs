@@ -1,7 +1,7 @@
 //! Statements, blocks and loops.
 
 use super::{
-    super::unroll::{signed, written_out},
+    super::unroll::{folded, written_out},
     Printer,
     helpers::Shape,
 };
@@ -18,7 +18,7 @@ impl Printer<'_> {
         Ok(())
     }
 
-    fn inside(&mut self, block: &Block) -> Result<()> {
+    pub(super) fn inside(&mut self, block: &Block) -> Result<()> {
         self.depth += 1;
         self.block(block)?;
         self.depth -= 1;
@@ -75,16 +75,26 @@ impl Printer<'_> {
                 self.inside(body)?;
                 self.line("}");
             }
+            Op::FragFill(_) | Op::FragLoad { .. } | Op::FragMma { .. } | Op::FragRows(..) => {
+                let Some(out) = inst.out else { return Ok(()) };
+                if self.uses[out.at()].reads > 0 {
+                    let text = self.fragment_value(&inst.op, self.k.ty(out))?;
+                    self.name(out, &text)?;
+                }
+            }
+            op @ (Op::FragStore { .. }
+            | Op::FragEach { .. }
+            | Op::FragMap { .. }
+            | Op::CopyAsync { .. }
+            | Op::CopyCommit
+            | Op::CopyWait(_)) => self.fragment_effect(op)?,
             Op::Break => self.line("break;"),
             Op::Continue => self.line("continue;"),
             Op::Return => self.line("return;"),
             // Without subgroups the whole workgroup acts as one.
             Op::Barrier(scope) => {
-                let barrier = match (scope, self.d.subgroups) {
-                    (Scope::Subgroup, Some(s)) => s.barrier,
-                    _ => self.d.barrier,
-                };
-                self.line(barrier);
+                let of_subgroup = self.d.subgroup_barrier.filter(|_| *scope == Scope::Subgroup);
+                self.line(of_subgroup.unwrap_or(self.d.barrier));
             }
             op => {
                 let Some(out) = inst.out else {
@@ -118,7 +128,7 @@ impl Printer<'_> {
     }
 
     /// Gives a value a name.
-    fn name(&mut self, v: Value, text: &str) -> Result<()> {
+    pub(super) fn name(&mut self, v: Value, text: &str) -> Result<()> {
         let line = format!("const {} v{} = {text};", self.ctype(self.k.ty(v))?, v.0);
         self.line(&line);
         self.text[v.at()] = format!("v{}", v.0);
@@ -167,31 +177,14 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// The number that integer arithmetic of known numbers gives: a written-out loop's indices become literals.
+    /// What [`folded`] makes of an integer.
     fn fold(&self, op: &Op, ty: Type) -> Option<u64> {
-        if ty.lanes() != 1 || !ty.elem()?.is_int() {
-            return None;
-        }
-        let d = self.shape(ty).d;
-        let mask = u64::MAX >> (64 - 8 * d.size());
-        let order = |bits: u64| signed(d, bits & mask);
-        let bits = match op {
-            Op::Const(bits) => *bits,
-            Op::Binary(op, a, b) => {
-                let (a, b) = (self.known(*a)?, self.known(*b)?);
-                match op {
-                    BinaryOp::Add => a.wrapping_add(b),
-                    BinaryOp::Sub => a.wrapping_sub(b),
-                    BinaryOp::Mul => a.wrapping_mul(b),
-                    BinaryOp::Min if order(a) <= order(b) => a,
-                    BinaryOp::Max if order(a) >= order(b) => a,
-                    BinaryOp::Min | BinaryOp::Max => b,
-                    _ => return None,
-                }
-            }
-            _ => return None,
-        };
-        Some(bits & mask)
+        folded(op, self.integer(ty)?, &self.known, |v| self.integer(self.k.ty(v)))
+    }
+
+    /// The type in which an integer is held.
+    fn integer(&self, ty: Type) -> Option<DType> {
+        (ty.lanes() == 1 && ty.elem()?.is_int()).then(|| self.shape(ty).d)
     }
 
     fn known(&self, v: Value) -> Option<u64> {

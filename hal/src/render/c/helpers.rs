@@ -375,7 +375,7 @@ impl Helpers {
         })
     }
 
-    /// A float atomic by compare-exchange on its bits: `atomic_add` takes integers only. `unit`: `uint` or `ulong`.
+    /// A float atomic by compare-exchange on its bits: `atomic_add` takes integers only.
     pub fn float_add(&mut self, s: Shape, space: &str) -> String {
         let (t, u) = (s.name, s.unsigned_name());
         let cmpxchg = if s.d == DType::F64 { "atom_cmpxchg" } else { "atomic_cmpxchg" };

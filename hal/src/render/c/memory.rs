@@ -4,16 +4,16 @@ use super::Printer;
 use crate::{Result, ir::*};
 
 impl Printer<'_> {
-    /// Qualifier of pointers into a place, with a space behind; private has none.
+    /// Qualifier of pointers into a place, with a space behind.
     fn space(&self, place: Place) -> &'static str {
         match place {
             Place::Buffer(_) => self.d.global,
             Place::Shared(_) => self.d.shared,
-            Place::Private(_) => "",
+            Place::Private(_) => self.d.private,
         }
     }
 
-    fn place_elem(&self, place: Place) -> Elem {
+    pub(super) fn place_elem(&self, place: Place) -> Elem {
         match place {
             Place::Buffer(p) => match self.k.params[p.at()].kind {
                 ParamKind::Buffer { elem, .. } => Elem::D(elem),
@@ -25,7 +25,7 @@ impl Printer<'_> {
     }
 
     /// A place as a pointer to a `small` float: arrays of the kernel are declared as `ushort`.
-    fn small_pointer(&self, small: &str, place: Place, writes: bool) -> String {
+    pub(super) fn small_pointer(&self, small: &str, place: Place, writes: bool) -> String {
         let name = self.place_name(place);
         match place {
             Place::Buffer(_) => name,
@@ -75,7 +75,7 @@ impl Printer<'_> {
             n if bool => format!("vstore{n}(convert_uchar{n}({x} & 1), 0, {name} + {i});"),
             _ if aligned => {
                 let c = self.ctype(ty)?;
-                format!("*({}{c}*)({name} + {i}) = {x};", self.space(place))
+                (self.d.put)(&format!("({}{c}*)({name} + {i})", self.space(place)), &x)
             }
             n => format!("vstore{n}({x}, 0, {name} + {i});"),
         })

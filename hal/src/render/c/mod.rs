@@ -21,6 +21,7 @@ mod dialect;
 mod expr;
 mod flow;
 mod helpers;
+mod matrix;
 mod memory;
 mod number;
 #[cfg(test)]
@@ -29,7 +30,7 @@ mod tests;
 pub use cuda::Cuda;
 pub use dialect::{Dialect, OpenCl};
 
-use crate::{DType, Error, Result, ir::*};
+use crate::{DType, Error, Result, info::Feature, ir::*};
 use std::fmt::Write;
 
 /// A kernel as text.
@@ -39,6 +40,8 @@ pub struct Rendered {
     pub source: String,
     /// The name of the kernel's function in it.
     pub entry: String,
+    /// Bytes of memory of the workgroup that a launch must ask for; 0 where the text declares it.
+    pub shared: u32,
 }
 
 /// Prints a legalised kernel. `Unsupported` names what the dialect or this printer cannot say.
@@ -58,6 +61,14 @@ pub fn render(kernel: &Kernel, dialect: &Dialect) -> Result<Rendered> {
     let _ = writeln!(source, "// {} in {}", kernel.name, dialect.name);
     source.push_str(&(dialect.begin)(kernel.workgroup));
     source.push_str(&dialect.preamble);
+    let uses = legal::features(kernel);
+    for (feature, part) in [(Feature::AsyncCopy, dialect.copies), (Feature::Fragments, dialect.fragments)] {
+        match part {
+            _ if !uses.contains(&feature) => {}
+            Some(part) => source.push_str(part),
+            None => return Err(p.unsupported(format!("{feature:?} must be lowered by the legaliser"))),
+        }
+    }
     for text in &p.helpers.texts {
         source.push_str(text);
     }
@@ -65,7 +76,7 @@ pub fn render(kernel: &Kernel, dialect: &Dialect) -> Result<Rendered> {
     source.push_str(&p.out);
     source.push_str("}\n");
     source.push_str(&(dialect.end)(&entry));
-    Ok(Rendered { source, entry })
+    Ok(Rendered { source, entry, shared: p.asked })
 }
 
 /// How often and where a value is read.
@@ -93,6 +104,8 @@ struct Printer<'a> {
     out: String,
     depth: usize,
     statements: usize,
+    /// Bytes of memory of the workgroup that a launch must ask for.
+    asked: u32,
 }
 
 impl<'a> Printer<'a> {
@@ -111,6 +124,7 @@ impl<'a> Printer<'a> {
             out: String::new(),
             depth: 1,
             statements: 0,
+            asked: 0,
         }
     }
 
@@ -129,17 +143,35 @@ impl<'a> Printer<'a> {
             });
         }
         let mut setup = String::new();
+        let most = self.d.shared_most;
+        let whole = most.is_some_and(|most| self.k.shared_bytes() > u64::from(most));
+        if whole {
+            let _ = writeln!(setup, "    extern __shared__ __align__(16) uchar shared_memory[];");
+        }
+        let mut at = 0;
         for (i, a) in self.k.shared.iter().enumerate() {
             let (ty, name) = (self.pointee(a.elem, false)?, self.place_name(Place::Shared(SharedId(i as u32))));
-            let _ = writeln!(setup, "    {}{ty} {name}[{}]{};", self.d.shared_array, a.len, self.d.shared_align);
+            if whole {
+                let _ = writeln!(setup, "    {ty}* const {name} = ({ty}*)(shared_memory + {at});");
+                at += (u64::from(a.len) * self.k.elem_bytes(a.elem) as u64).next_multiple_of(16);
+            } else {
+                let _ = writeln!(setup, "    {}{ty} {name}[{}]{};", self.d.shared_array, a.len, self.d.shared_align);
+            }
         }
+        self.asked = u32::try_from(at).map_err(|_| self.unsupported("4 GiB of memory of a workgroup"))?;
         for (i, a) in self.k.private.iter().enumerate() {
             let (ty, name) = (self.pointee(a.elem, false)?, self.place_name(Place::Private(PrivateId(i as u32))));
             let _ = writeln!(setup, "    {ty} {name}[{}];", a.len);
         }
         for (i, v) in self.k.vars.iter().enumerate() {
             let ty = self.ctype(v.ty)?;
-            let zero = if v.ty.lanes() > 1 { (self.d.vector)(&ty, &["0".into()]) } else { "0".into() };
+            let zero = if matches!(v.ty, Type::Frag(_)) {
+                "{}".into()
+            } else if v.ty.lanes() > 1 {
+                (self.d.vector)(&ty, &["0".into()])
+            } else {
+                "0".into()
+            };
             let _ = writeln!(setup, "    {ty} {} = {zero};", self.var_name(VarId(i as u32)));
         }
         Ok((params, setup))
@@ -200,7 +232,7 @@ impl<'a> Printer<'a> {
             Type::Num { elem, lanes: 1 } => Ok(self.scalar(self.held(elem))?.to_string()),
             Type::Num { elem, lanes } if elem.is_bool() => Ok(format!("{}{lanes}", self.scalar(DType::I32)?)),
             Type::Num { elem, lanes } => Ok(format!("{}{lanes}", self.scalar(self.held(elem))?)),
-            Type::Frag(_) => Err(self.unsupported("matrix fragments must be lowered by the legaliser")),
+            Type::Frag(f) => self.fragment(f),
         }
     }
 

@@ -126,6 +126,17 @@ impl Asm {
         self.ty(Op::TypeCooperativeMatrixKHR, vec![id(elem), id(scope), id(rows), id(columns), id(r#use)])
     }
 
+    /// A uniform texel buffer whose texels are unsigned words.
+    pub fn texel_buffer(&mut self) -> Word {
+        let word = self.int(32);
+        let no = || literal(0);
+        let format = Operand::ImageFormat(spirv::ImageFormat::Unknown);
+        self.ty(
+            Op::TypeImage,
+            vec![id(word), Operand::Dim(spirv::Dim::DimBuffer), no(), no(), no(), literal(1), format],
+        )
+    }
+
     /// `struct { elem data[]; }` laid out for storage buffers.
     pub fn buffer_block(&mut self, elem: Word, stride: u32) -> Word {
         if let Some(w) = self.types.get(&(u32::MAX, vec![elem])) {

@@ -69,7 +69,13 @@ impl Renderer<'_> {
                     self.values[out.at()] = parts;
                 }
             }
-            Op::FragFill(_) | Op::FragLoad { .. } | Op::FragMma { .. } | Op::FragStore { .. } | Op::FragEach { .. } => {
+            Op::FragFill(_)
+            | Op::FragLoad { .. }
+            | Op::FragMma { .. }
+            | Op::FragStore { .. }
+            | Op::FragEach { .. }
+            | Op::FragRows(..)
+            | Op::FragMap { .. } => {
                 self.matrix(inst)?;
             }
             op => {

@@ -33,6 +33,9 @@ impl Renderer<'_> {
             FragRole::A => CooperativeMatrixUse::MatrixAKHR,
             FragRole::B => CooperativeMatrixUse::MatrixBKHR,
             FragRole::Acc => CooperativeMatrixUse::MatrixAccumulatorKHR,
+            FragRole::Rows => {
+                return Err(self.unsupported("numbers of a fragment's rows must be lowered by the legaliser"));
+            }
         };
         let [span, rows, columns, r#use] =
             [Span::Subgroup as u32, u32::from(rows), u32::from(columns), r#use as u32].map(|n| self.asm.u32(n));
@@ -53,7 +56,10 @@ impl Renderer<'_> {
                 let x = self.one(*x)?;
                 self.asm.of(S::CompositeConstruct, ty, &[x])?
             }
-            (Op::FragLoad { place, index, stride, layout }, Some(out)) => {
+            (Op::FragLoad { swizzle, .. }, Some(_)) if *swizzle != Swizzle::NONE => {
+                return Err(self.unsupported("a swizzled tile: cooperative matrices read plain rows"));
+            }
+            (Op::FragLoad { place, index, stride, layout, .. }, Some(out)) => {
                 let f = self.fragment_of(out)?;
                 let (index, stride) = (self.one(*index)?, self.one(*stride)?);
                 self.load_fragment(f, *place, index, stride, *layout)?

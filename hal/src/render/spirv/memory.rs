@@ -20,6 +20,11 @@ pub(super) struct View {
     pub elem: Word,
 }
 
+/// Lanes of the view through which a value is read or written.
+fn view_lanes(ty: Type, aligned: bool) -> u32 {
+    if aligned { u32::from(ty.lanes()).min(4) } else { 1 }
+}
+
 /// Lanes of the view that serves atomics on floats: their bits.
 const BITS: u32 = 0;
 
@@ -28,6 +33,14 @@ impl Renderer<'_> {
     pub(super) fn buffers(&mut self) -> Result<()> {
         let mut views: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
         let k = self.k;
+        let mut wanted = BTreeSet::new();
+        visit(&k.body, &mut |i| {
+            if let Op::Load { place: Place::Buffer(p), aligned, .. } = &i.op {
+                let lanes = i.out.map_or(1, |v| view_lanes(k.ty(v), *aligned));
+                wanted.extend(self.texel(*p, lanes).map(|bytes| (*p, bytes)));
+            }
+        });
+        self.texels(&mut wanted);
         visit(&k.body, &mut |i| {
             let mut see = |place: &Place, lanes: u32| {
                 if let Place::Buffer(p) = place {
@@ -36,12 +49,12 @@ impl Renderer<'_> {
             };
             match &i.op {
                 Op::Load { place, aligned, .. } => {
-                    let lanes = i.out.map_or(1, |v| k.ty(v).lanes());
-                    see(place, if *aligned { u32::from(lanes).min(4) } else { 1 });
+                    let lanes = i.out.map_or(1, |v| view_lanes(k.ty(v), *aligned));
+                    if !self.fetches(place, lanes) {
+                        see(place, lanes);
+                    }
                 }
-                Op::Store { place, value, aligned, .. } => {
-                    see(place, if *aligned { u32::from(k.ty(*value).lanes()).min(4) } else { 1 });
-                }
+                Op::Store { place, value, aligned, .. } => see(place, view_lanes(k.ty(*value), *aligned)),
                 Op::Atomic { op, place, value, .. } => {
                     let float = k.ty(*value).elem().is_some_and(Elem::is_float);
                     see(place, if float && *op == AtomicOp::Add && !self.t.atomic_f32_add { BITS } else { 1 });
@@ -244,7 +257,7 @@ impl Renderer<'_> {
     }
 
     /// `index + n`, in the index's type.
-    fn offset(&mut self, s: Shape, index: Word, n: u32) -> Result<Word> {
+    pub(super) fn offset(&mut self, s: Shape, index: Word, n: u32) -> Result<Word> {
         if n == 0 {
             return Ok(index);
         }
@@ -273,6 +286,12 @@ impl Renderer<'_> {
     pub(super) fn load(&mut self, place: Place, index: Value, ty: Type, aligned: bool) -> Result<Parts> {
         let s = self.shape(ty)?;
         let lies = self.lies(place, s);
+        let lanes = view_lanes(ty, aligned);
+        if let Some(read) =
+            self.fetch(place, index, Shape { lanes, parts: 1, ..s }, s.parts as u32 * s.lanes / lanes)?
+        {
+            return if lanes == s.lanes { Ok(read) } else { self.gather(ty, &read) };
+        }
         let (places, whole) = self.places(place, index, s, aligned)?;
         let mut read = vec![];
         for (at, elem) in places {

@@ -14,7 +14,8 @@
 //! * `bool` has no place in memory: one byte there, 0 or 1; four in arrays of the workgroup.
 //! * Bits are counted in 32-bit integers only.
 //!
-//! The interface: buffer parameters are storage buffers, in order, of descriptor set 0; scalars are the packed bytes of
+//! The interface: buffer parameters are storage buffers, in order, of descriptor set 0, then come those of them that are also bound
+//! as texels; scalars are the packed bytes of
 //! [`Kernel::scalar_layout`] as one block of push constants, in 32-bit words; the workgroup is part of the module.
 //! Control flow is structured by construction: what follows a jump is not written.
 
@@ -28,11 +29,13 @@ mod matrix;
 mod memory;
 #[cfg(test)]
 mod tests;
+mod texel;
 
 use crate::{DType, Error, Result, ir::*};
 use asm::Asm;
 use rspirv::spirv::{BuiltIn, Capability, Decoration, ExecutionMode, StorageClass, Word};
 use std::collections::{BTreeSet, HashMap, HashSet};
+pub use texel::Texels;
 
 /// The name of every module's entry point.
 pub const ENTRY: &str = "main";
@@ -100,6 +103,8 @@ pub struct Target {
     pub shuffle_at_once: bool,
     /// A broadcast costs less as one of 64 bits than as two of 32, and the device takes such: llvmpipe looks for an active lane each time.
     pub broadcast_pairs: bool,
+    /// Buffers that are only read are read as texels, which is faster there, up to so many of a kernel.
+    pub texels: u32,
     /// `VK_KHR_cooperative_matrix`.
     pub cooperative_matrix: bool,
     /// The Vulkan memory model, which cooperative matrices need.
@@ -115,6 +120,8 @@ pub struct Rendered {
     pub entry: String,
     /// Bytes of push constants, a multiple of 4.
     pub push_bytes: u32,
+    /// What is read as texels.
+    pub texels: Vec<Texels>,
 }
 
 /// Builds the module of a legalised kernel.
@@ -132,10 +139,10 @@ pub fn render(kernel: &Kernel, target: &Target) -> Result<Rendered> {
     r.asm.begin()?;
     r.declare()?;
     r.block(&kernel.body)?;
-    let push_bytes = r.words * 4;
+    let (push_bytes, texels) = (r.words * 4, r.texels.iter().map(|t| t.0).collect());
     let modes = r.modes();
     let words = r.asm.finish(kernel.workgroup, &modes)?;
-    Ok(Rendered { words, entry: ENTRY.into(), push_bytes })
+    Ok(Rendered { words, entry: ENTRY.into(), push_bytes, texels })
 }
 
 /// A module as text, for messages; for words that are no module, why.
@@ -170,6 +177,8 @@ struct Renderer<'a> {
     private: Vec<Word>,
     /// Views of each buffer by lanes of what is read at once.
     views: HashMap<(ParamId, u32), memory::View>,
+    /// What is read as texels, and the variable of each.
+    texels: Vec<(Texels, ParamId, Word)>,
     /// Arrays of the workgroup that hold the bits of floats.
     added_to: BTreeSet<SharedId>,
     /// Arrays of the workgroup and of a lane that are made of vectors of 4.
@@ -217,6 +226,7 @@ impl<'a> Renderer<'a> {
             shared: vec![],
             private: vec![],
             views: HashMap::new(),
+            texels: vec![],
             added_to: BTreeSet::new(),
             wide_shared: vec![],
             wide_private: vec![],

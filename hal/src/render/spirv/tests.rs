@@ -49,6 +49,35 @@ fn aligned_vectors_have_a_view_of_their_own() {
     assert_eq!(text.matches("OpLoad").count(), 3, "the index and two vectors of 4: {text}");
 }
 
+/// What is only read is read as texels where the device has them, as many buffers of it as there may be; the rest as before.
+#[test]
+fn buffers_that_are_only_read_are_texels() {
+    let mut b = Builder::new("k", [64, 1, 1]);
+    let x = b.buffer("x", DType::F32, Access::Read);
+    let y = b.buffer("y", DType::F32, Access::ReadWrite);
+    let i = b.builtin(Builtin::GlobalId(0));
+    let (v, one, old) = (b.load_vec(Place::Buffer(x), i, 8), b.load(Place::Buffer(x), i), b.load(Place::Buffer(y), i));
+    b.store(Place::Buffer(y), i, v);
+    let sum = b.add(one, old);
+    b.store(Place::Buffer(y), i, sum);
+    let mut k = b.finish().expect("a well-formed kernel");
+    visit_mut(&mut k.body, &mut |i| {
+        if let (Op::Load { aligned, .. }, Some(_)) = (&mut i.op, i.out) {
+            *aligned = true;
+        }
+    });
+    let k = Kernel { idx_bits: 32, ..k };
+    let fetched = |texels: u32| {
+        let r = render(&k, &Target { texels, ..target() }).unwrap_or_else(|e| panic!("{e}"));
+        let text = rspirv::dr::load_words(&r.words).expect("a module that can be read").disassemble();
+        (r.texels, text.matches("OpImageFetch").count())
+    };
+    let [vectors, words] = [16, 4].map(|bytes| Texels { buffer: 0, bytes });
+    assert_eq!(fetched(8), (vec![vectors, words], 3), "two vectors of 4 and a number");
+    assert_eq!(fetched(1), (vec![vectors], 2));
+    assert_eq!(fetched(0), (vec![], 0));
+}
+
 #[test]
 fn what_cannot_be_said_is_an_error_that_names_it() {
     let mut b = Builder::new("k", [1, 1, 1]);

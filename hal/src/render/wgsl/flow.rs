@@ -1,7 +1,7 @@
 //! Statements, blocks and loops.
 
 use super::{
-    super::unroll::{signed, written_out},
+    super::unroll::{folded, written_out},
     Printer, Shape, parts,
 };
 use crate::{DType, Result, ir::*};
@@ -205,40 +205,15 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// The number that integer arithmetic of known numbers gives: a written-out loop's indices become literals.
+    /// What [`folded`] makes of an integer.
     fn fold(&self, op: &Op, ty: Type) -> Option<u64> {
+        folded(op, self.integer(ty)?, &self.known, |v| self.integer(self.k.ty(v)))
+    }
+
+    /// The type in which an integer is held.
+    fn integer(&self, ty: Type) -> Option<DType> {
         let elem = ty.elem()?;
-        if ty.lanes() != 1 || !elem.is_int() {
-            return None;
-        }
-        let d = self.held(elem);
-        let mask = u64::MAX >> (64 - 8 * d.size());
-        let order = |bits: u64| signed(d, bits & mask);
-        let bits = match op {
-            Op::Const(bits) => *bits,
-            Op::Cast(a) if self.k.ty(*a).elem().is_some_and(Elem::is_int) => {
-                let from = self.held(self.k.ty(*a).elem()?);
-                signed(from, self.known[a.at()]?) as u64
-            }
-            Op::MulAdd(a, b, c) => {
-                let (a, b, c) = (self.known[a.at()]?, self.known[b.at()]?, self.known[c.at()]?);
-                a.wrapping_mul(b).wrapping_add(c)
-            }
-            Op::Binary(op, a, b) => {
-                let (a, b) = (self.known[a.at()]?, self.known[b.at()]?);
-                match op {
-                    BinaryOp::Add => a.wrapping_add(b),
-                    BinaryOp::Sub => a.wrapping_sub(b),
-                    BinaryOp::Mul => a.wrapping_mul(b),
-                    BinaryOp::Min if order(a) <= order(b) => a,
-                    BinaryOp::Max if order(a) >= order(b) => a,
-                    BinaryOp::Min | BinaryOp::Max => b,
-                    _ => return None,
-                }
-            }
-            _ => return None,
-        };
-        Some(bits & mask)
+        (ty.lanes() == 1 && elem.is_int()).then(|| self.held(elem))
     }
 }
 

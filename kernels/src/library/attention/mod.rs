@@ -5,6 +5,7 @@
 //! keys: keys (transposed) and values come packed in panels ([`super::pack`]); scores, sums and the result so far are private, in the
 //! type computed in. There is no shared memory and no barrier: lanes of a workgroup are independent.
 
+pub mod fragments;
 pub mod subgroup;
 
 use super::{

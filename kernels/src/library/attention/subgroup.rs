@@ -88,12 +88,254 @@ fn across(b: &mut Builder, op: ReduceOp, value: Value) -> Value {
     b.define(ty, Op::Subgroup { op: SubgroupOp::Reduce(op), value, lane: None })
 }
 
+/// Some query rows of one head, and what this lane does for them.
+struct Tile<'a> {
+    s: Schedule,
+    columns: Columns,
+    by_width: Share,
+    by_keys: Share,
+    q: From<'a>,
+    k: From<'a>,
+    v: From<'a>,
+    /// Scores of a block of keys, row by row; then weights.
+    scores: Place,
+    /// Of each row: the largest score so far, this lane's part of the sum of weights, what a block makes of what was summed before.
+    largest: Place,
+    sums: Place,
+    shrinks: Place,
+    /// The result so far, in vectors, by row.
+    result: Vec<Vec<VarId>>,
+    first_row: Value,
+    last_row: Value,
+    width: Value,
+    keys: Value,
+    /// The block's first key of this lane, counted from the block's own first.
+    my_key: Value,
+    /// This lane's first column, and the one it reads from: a lane beyond the last column computes the last ones once more.
+    my_column: Value,
+    read_column: Value,
+}
+
+impl Tile<'_> {
+    fn work(&self) -> DType {
+        self.q.work
+    }
+
+    /// Keys that a lane takes of a block.
+    fn own_keys(&self) -> u32 {
+        self.s.keys / self.s.spread
+    }
+
+    /// The scores of this lane's keys with every row; `query_rows` are those that it reads for all.
+    fn scores(&self, b: &mut Builder, first: Value, query_rows: &[Option<Value>], query_part: Option<Value>) {
+        let (zero, one) = (b.idx(0), b.idx(1));
+        let last_key = b.sub(self.keys, one);
+        let key_rows: Vec<_> = (0..self.own_keys())
+            .map(|n| {
+                let by = b.idx(u64::from(n));
+                let key = b.add(first, self.my_key);
+                let key = b.add(key, by);
+                let key = b.binary(BinaryOp::Min, key, last_key);
+                self.k.row(b, key)
+            })
+            .collect();
+        let nothing = b.number(self.work(), 0.0);
+        let acc: Vec<Vec<VarId>> = (0..self.s.rows)
+            .map(|r| (0..self.own_keys()).map(|n| b.var(&format!("score_{r}_{n}"), nothing)).collect())
+            .collect();
+        let share = &self.by_width;
+        let at_once = b.idx(u64::from(share.terms()));
+        let c = b.begin_for(zero, self.width, at_once, Unroll::Auto);
+        let own = query_part.map_or(c, |part| b.add(c, part));
+        let read: Vec<_> = query_rows
+            .iter()
+            .map(|&row| {
+                let each = self.q.elements(b, row, own, u32::from(share.deep));
+                join(b, &each)
+            })
+            .collect();
+        let right: Vec<_> = key_rows.iter().map(|&row| self.k.elements(b, row, c, share.terms())).collect();
+        share.each_term(b, &read, |b, n, of_rows| {
+            for (x, vars) in of_rows.into_iter().zip(&acc) {
+                for (var, y) in vars.iter().zip(&right) {
+                    multiply_add(b, *var, x, y[n as usize]);
+                }
+            }
+        });
+        b.end_for();
+        for (r, vars) in acc.iter().enumerate() {
+            for (v, vars) in vars.chunks(4).enumerate() {
+                let each: Vec<_> = vars.iter().map(|&var| b.get(var)).collect();
+                let x = join(b, &each);
+                let at = b.idx(r as u64 * u64::from(self.s.keys) + 4 * v as u64);
+                let at = b.add(at, self.my_key);
+                b.store(self.scores, at, x);
+            }
+        }
+    }
+
+    /// The scores of row `r` become weights, and what was summed before shrinks to the new largest score. A lane reads only what it
+    /// wrote.
+    fn weigh(&self, b: &mut Builder, r: Value, last: &Last, seen: &Seen<'_>) {
+        let (nothing, lowest) = (b.number(self.work(), 0.0), b.number(self.work(), f64::NEG_INFINITY));
+        let vector = self.own_keys().min(4) as u8;
+        let block_keys = b.idx(u64::from(self.s.keys));
+        let line = b.mul(r, block_keys);
+        let line = b.add(line, self.my_key);
+        let mut top = None;
+        let mut weights = vec![];
+        for v in (0..self.own_keys()).step_by(usize::from(vector)) {
+            let by = b.idx(u64::from(v));
+            let at = b.add(line, by);
+            let x = b.load_vec(self.scores, at, vector);
+            let c = b.add(self.my_key, by);
+            let x = last.score(b, seen, x, c, vector);
+            top = Some(top.map_or(x, |top| b.binary(BinaryOp::Max, top, x)));
+            weights.push((at, x));
+        }
+        let top = top.unwrap_or(lowest);
+        let top = of_vector(b, BinaryOp::Max, top, vector);
+        let top = across(b, ReduceOp::Max, top);
+        let before = b.load(self.largest, r);
+        let now = b.binary(BinaryOp::Max, before, top);
+        // A row that has seen nothing yet has no largest score to subtract.
+        let blind = b.compare(CmpOp::Eq, now, lowest);
+        let base = b.select(blind, nothing, now);
+        let zeros = if vector == 1 { nothing } else { b.splat(nothing, vector) };
+        let sum = b.var("sum", zeros);
+        for (at, x) in weights {
+            let x = b.sub(x, base);
+            let x = b.unary(UnaryOp::Exp, x);
+            b.store(self.scores, at, x);
+            fold(b, BinaryOp::Add, sum, x);
+        }
+        let sum = b.get(sum);
+        let sum = of_vector(b, BinaryOp::Add, sum, vector);
+        let shrink = b.sub(before, base);
+        let shrink = b.unary(UnaryOp::Exp, shrink);
+        // Of this lane's keys; what the lanes summed is joined at the end.
+        let old = b.load(self.sums, r);
+        let sum = b.mul_add(old, shrink, sum);
+        b.store(self.sums, r, sum);
+        b.store(self.largest, r, now);
+        b.store(self.shrinks, r, shrink);
+    }
+
+    /// Adds the block's values: every lane takes its columns through all `count` keys of it. `weight_rows` are the rows of weights that
+    /// this lane reads for all.
+    fn add_values(
+        &self,
+        b: &mut Builder,
+        [first, count]: [Value; 2],
+        weight_rows: &[Value],
+        weight_part: Option<Value>,
+    ) {
+        for (r, vars) in self.result.iter().enumerate() {
+            let r = b.idx(r as u64);
+            let shrink = b.load(self.shrinks, r);
+            for &var in vars {
+                let x = b.get(var);
+                let x = b.mul(x, shrink);
+                b.set(var, x);
+            }
+        }
+        let share = &self.by_keys;
+        let (zero, at_once) = (b.idx(0), b.idx(u64::from(share.terms())));
+        let n = b.begin_for(zero, count, at_once, Unroll::Auto);
+        let own = weight_part.map_or(n, |part| b.add(n, part));
+        let read: Vec<Value> = weight_rows
+            .iter()
+            .map(|&row| {
+                let at = b.add(row, own);
+                b.load_vec(self.scores, at, share.deep)
+            })
+            .collect();
+        let key = b.add(first, n);
+        let width = self.columns.width;
+        share.each_term(b, &read, |b, n, of_rows| {
+            let by = b.idx(u64::from(n));
+            let key = b.add(key, by);
+            let row = self.v.row(b, key);
+            let right = self.v.elements(b, row, self.read_column, self.columns.own);
+            let right: Vec<Value> = right.chunks(usize::from(width)).map(|each| join(b, each)).collect();
+            for (x, vars) in of_rows.into_iter().zip(&self.result) {
+                let x = if width == 1 { x } else { b.splat(x, width) };
+                for (&var, &y) in vars.iter().zip(&right) {
+                    multiply_add(b, var, x, y);
+                }
+            }
+        });
+        b.end_for();
+    }
+
+    /// Divides by the sums of weights and writes the result, `out_width` columns of `dtype`.
+    fn store(&self, b: &mut Builder, out: &From<'_>, [rows, out_width]: [Value; 2], whole: bool, dtype: DType) {
+        let width = self.columns.width;
+        for (r, vars) in self.result.iter().enumerate() {
+            let r = b.idx(r as u64);
+            let sum = b.load(self.sums, r);
+            let sum = across(b, ReduceOp::Sum, sum);
+            let row = b.add(self.first_row, r);
+            let inside = b.compare(CmpOp::Lt, row, rows);
+            let lane_inside = b.compare(CmpOp::Lt, self.my_column, out_width);
+            b.begin_if(inside);
+            b.begin_if(lane_inside);
+            let to = out.row(b, row);
+            for (v, &var) in vars.iter().enumerate() {
+                let x = b.get(var);
+                let y = b.binary(BinaryOp::Div, x, sum);
+                let y = b.cast(dtype, y);
+                let by = b.idx(v as u64 * u64::from(width));
+                let c = b.add(self.read_column, by);
+                if whole && out.map.is_unit(3) {
+                    let at = out.map.index(b, to, 3, &[c]);
+                    let at = or_zero(b, at);
+                    b.store(Place::Buffer(out.buf), at, y);
+                    continue;
+                }
+                for n in 0..width {
+                    let by = b.idx(u64::from(n));
+                    let c = b.add(c, by);
+                    let mine = b.compare(CmpOp::Ge, c, self.my_column);
+                    b.begin_if(mine);
+                    let at = out.map.index(b, to, 3, &[c]);
+                    let at = or_zero(b, at);
+                    let y = if width == 1 { y } else { b.extract(y, n) };
+                    b.store(Place::Buffer(out.buf), at, y);
+                    b.end_if();
+                }
+            }
+            b.end_if();
+            b.end_if();
+        }
+    }
+}
+
+/// Where the keys end that the tile's rows see, of a causal attention.
+fn seen_end(b: &mut Builder, tile: &Tile<'_>, causal: bool) -> Value {
+    if !causal {
+        return tile.keys;
+    }
+    let height = b.idx(u64::from(tile.s.rows));
+    let past = b.add(tile.first_row, height);
+    // Whole rounds: what lies ahead of a row weighs nothing.
+    let past = match tile.by_keys.terms() {
+        terms if tile.s.rows.is_multiple_of(terms) => past,
+        terms => {
+            let (terms, more) = (b.idx(u64::from(terms)), b.idx(u64::from(terms - 1)));
+            let past = b.add(past, more);
+            let over = b.binary(BinaryOp::Rem, past, terms);
+            b.sub(past, over)
+        }
+    };
+    b.binary(BinaryOp::Min, past, tile.keys)
+}
+
 /// Makes the kernel. Bindings: queries, keys, values, mask where there is one, output.
 pub fn attention(a: &Attention, s: Schedule) -> Result<Made> {
     let [batch, heads, rows, keys, width, out_width] = a.dims;
     let work = compute_type(a.dtype);
     let blocks = rows.div_ceil(s.rows as usize);
-    let own_keys = s.keys / s.spread;
     let columns = Columns::of(out_width, s.spread);
     let missing = || anychip_hal::Error::invalid("attention: a schedule whose rounds divide neither width nor keys");
     let by_width = Share::of(s.spread, s.rows, DEEP, width).ok_or_else(missing)?;
@@ -131,17 +373,13 @@ pub fn attention(a: &Attention, s: Schedule) -> Result<Made> {
     let q = from(b, &maps.q, q_buf, [which, head]);
     let k = from(b, &maps.k, k_buf, [which, group]);
     let v = from(b, &maps.v, v_buf, [which, group]);
+    let out = from(b, &maps.out, out_buf, [which, head]);
     let scale = b.cast(work, scale);
     let lane = b.builtin(Builtin::SubgroupLane);
     let lane = b.cast(Elem::Idx, lane);
     let (zero, one) = (b.idx(0), b.idx(1));
     let (height, block_keys) = (b.idx(u64::from(s.rows)), b.idx(u64::from(s.keys)));
-    let (each_keys, each_columns) = (b.idx(u64::from(own_keys)), b.idx(u64::from(columns.own)));
-    let first_row = b.mul(block, height);
-    let last_row = b.sub(rows_v, one);
-    let last_key = b.sub(keys_v, one);
-    let my_key = b.mul(lane, each_keys);
-    // A lane beyond the last column computes the last ones once more.
+    let (each_keys, each_columns) = (b.idx(u64::from(s.keys / s.spread)), b.idx(u64::from(columns.own)));
     let my_column = b.mul(lane, each_columns);
     let read_column = match out_width == (columns.own * s.spread) as usize {
         true => my_column,
@@ -150,12 +388,40 @@ pub fn attention(a: &Attention, s: Schedule) -> Result<Made> {
             b.binary(BinaryOp::Min, my_column, last)
         }
     };
+    let (nothing, lowest) = (b.number(work, 0.0), b.number(work, f64::NEG_INFINITY));
+    let empty = if columns.width == 1 { nothing } else { b.splat(nothing, columns.width) };
+    let tile = Tile {
+        first_row: b.mul(block, height),
+        last_row: b.sub(rows_v, one),
+        my_key: b.mul(lane, each_keys),
+        result: (0..s.rows)
+            .map(|r| {
+                let vectors = 0..columns.own / u32::from(columns.width);
+                vectors.map(|v| b.var(&format!("out_{r}_{v}"), empty)).collect()
+            })
+            .collect(),
+        width: width_v,
+        keys: keys_v,
+        s,
+        columns,
+        by_width,
+        by_keys,
+        q,
+        k,
+        v,
+        scores,
+        largest,
+        sums,
+        shrinks,
+        my_column,
+        read_column,
+    };
 
     let query_rows: Vec<_> = (0..by_width.reads())
         .map(|n| {
             let row = by_width.row(b, lane, n);
-            let row = b.add(first_row, row);
-            let row = b.binary(BinaryOp::Min, row, last_row);
+            let row = b.add(tile.first_row, row);
+            let row = b.binary(BinaryOp::Min, row, tile.last_row);
             q.row(b, row)
         })
         .collect();
@@ -167,211 +433,35 @@ pub fn attention(a: &Attention, s: Schedule) -> Result<Made> {
         })
         .collect();
     let weight_part = by_keys.part(b, lane);
-
-    let (nothing, lowest) = (b.number(work, 0.0), b.number(work, f64::NEG_INFINITY));
     for r in 0..u64::from(s.rows) {
         let r = b.idx(r);
         b.store(largest, r, lowest);
         b.store(sums, r, nothing);
     }
-    let empty = if columns.width == 1 { nothing } else { b.splat(nothing, columns.width) };
-    let result: Vec<Vec<VarId>> = (0..s.rows)
-        .map(|r| (0..columns.own / u32::from(columns.width)).map(|v| b.var(&format!("out_{r}_{v}"), empty)).collect())
-        .collect();
 
-    let end = match a.causal {
-        true => {
-            let past = b.add(first_row, height);
-            // Whole rounds: what lies ahead of a row weighs nothing.
-            let past = match by_keys.terms() {
-                terms if s.rows.is_multiple_of(terms) => past,
-                terms => {
-                    let (terms, more) = (b.idx(u64::from(terms)), b.idx(u64::from(terms - 1)));
-                    let past = b.add(past, more);
-                    let over = b.binary(BinaryOp::Rem, past, terms);
-                    b.sub(past, over)
-                }
-            };
-            b.binary(BinaryOp::Min, past, keys_v)
-        }
-        false => keys_v,
-    };
+    let end = seen_end(b, &tile, a.causal);
     let first = b.begin_for(zero, end, block_keys, Unroll::Never);
     let count = b.sub(end, first);
     let count = b.binary(BinaryOp::Min, count, block_keys);
-
-    // Scores of this lane's keys with every row.
-    let key_rows: Vec<_> = (0..own_keys)
-        .map(|n| {
-            let by = b.idx(u64::from(n));
-            let key = b.add(first, my_key);
-            let key = b.add(key, by);
-            let key = b.binary(BinaryOp::Min, key, last_key);
-            k.row(b, key)
-        })
-        .collect();
-    let acc: Vec<Vec<VarId>> =
-        (0..s.rows).map(|r| (0..own_keys).map(|n| b.var(&format!("score_{r}_{n}"), nothing)).collect()).collect();
-    let at_once = b.idx(u64::from(by_width.terms()));
-    let c = b.begin_for(zero, width_v, at_once, Unroll::Auto);
-    let own = query_part.map_or(c, |part| b.add(c, part));
-    let read: Vec<_> = query_rows
-        .iter()
-        .map(|&row| {
-            let each = q.elements(b, row, own, u32::from(by_width.deep));
-            join(b, &each)
-        })
-        .collect();
-    let right: Vec<_> = key_rows.iter().map(|&row| k.elements(b, row, c, by_width.terms())).collect();
-    by_width.each_term(b, &read, |b, n, of_rows| {
-        for (x, vars) in of_rows.into_iter().zip(&acc) {
-            for (var, y) in vars.iter().zip(&right) {
-                multiply_add(b, *var, x, y[n as usize]);
-            }
-        }
-    });
-    b.end_for();
-    for (r, vars) in acc.iter().enumerate() {
-        for (v, vars) in vars.chunks(4).enumerate() {
-            let each: Vec<_> = vars.iter().map(|&var| b.get(var)).collect();
-            let x = join(b, &each);
-            let at = b.idx(r as u64 * u64::from(s.keys) + 4 * v as u64);
-            let at = b.add(at, my_key);
-            b.store(scores, at, x);
-        }
-    }
-
-    // Scores become weights, and what was summed before shrinks to the new largest score. A lane reads only what it wrote.
-    let vector = own_keys.min(4) as u8;
+    tile.scores(b, first, &query_rows, query_part);
     let r = b.begin_for(zero, height, one, Unroll::Never);
-    let row = b.add(first_row, r);
-    let row = b.binary(BinaryOp::Min, row, last_row);
+    let row = b.add(tile.first_row, r);
+    let row = b.binary(BinaryOp::Min, row, tile.last_row);
     let mask = maps.mask.as_ref().zip(mask_buf).map(|(args, buf)| {
         let base = args.index(b, args.origin(), 0, &[which, head, row]);
         (args, base, buf)
     });
     let last = Last { keys: keys_v, ragged: !keys.is_multiple_of(s.keys as usize), divisible: keys.is_multiple_of(4) };
     let seen = Seen { mask, row: a.causal.then_some(row), first, scale, work };
-    let line = b.mul(r, block_keys);
-    let line = b.add(line, my_key);
-    let mut top = None;
-    let mut weights = vec![];
-    for v in (0..own_keys).step_by(usize::from(vector)) {
-        let by = b.idx(u64::from(v));
-        let at = b.add(line, by);
-        let x = b.load_vec(scores, at, vector);
-        let c = b.add(my_key, by);
-        let x = last.score(b, &seen, x, c, vector);
-        top = Some(top.map_or(x, |top| b.binary(BinaryOp::Max, top, x)));
-        weights.push((at, x));
-    }
-    let top = top.unwrap_or(lowest);
-    let top = of_vector(b, BinaryOp::Max, top, vector);
-    let top = across(b, ReduceOp::Max, top);
-    let before = b.load(largest, r);
-    let now = b.binary(BinaryOp::Max, before, top);
-    // A row that has seen nothing yet has no largest score to subtract.
-    let blind = b.compare(CmpOp::Eq, now, lowest);
-    let base = b.select(blind, nothing, now);
-    let zeros = if vector == 1 { nothing } else { b.splat(nothing, vector) };
-    let sum = b.var("sum", zeros);
-    for (at, x) in weights {
-        let x = b.sub(x, base);
-        let x = b.unary(UnaryOp::Exp, x);
-        b.store(scores, at, x);
-        fold(b, BinaryOp::Add, sum, x);
-    }
-    let sum = b.get(sum);
-    let sum = of_vector(b, BinaryOp::Add, sum, vector);
-    let shrink = b.sub(before, base);
-    let shrink = b.unary(UnaryOp::Exp, shrink);
-    // Of this lane's keys; what the lanes summed is joined at the end.
-    let old = b.load(sums, r);
-    let sum = b.mul_add(old, shrink, sum);
-    b.store(sums, r, sum);
-    b.store(largest, r, now);
-    b.store(shrinks, r, shrink);
+    tile.weigh(b, r, &last, &seen);
     b.end_for();
     b.effect(Op::Barrier(Scope::Subgroup));
-
-    // Values: every lane takes its columns through all keys of the block.
-    for (r, vars) in result.iter().enumerate() {
-        let r = b.idx(r as u64);
-        let shrink = b.load(shrinks, r);
-        for &var in vars {
-            let x = b.get(var);
-            let x = b.mul(x, shrink);
-            b.set(var, x);
-        }
-    }
-    let at_once = b.idx(u64::from(by_keys.terms()));
-    let n = b.begin_for(zero, count, at_once, Unroll::Auto);
-    let own = weight_part.map_or(n, |part| b.add(n, part));
-    let read: Vec<Value> = weight_rows
-        .iter()
-        .map(|&row| {
-            let at = b.add(row, own);
-            b.load_vec(scores, at, by_keys.deep)
-        })
-        .collect();
-    let key = b.add(first, n);
-    by_keys.each_term(b, &read, |b, n, of_rows| {
-        let by = b.idx(u64::from(n));
-        let key = b.add(key, by);
-        let row = v.row(b, key);
-        let right = v.elements(b, row, read_column, columns.own);
-        let right: Vec<Value> = right.chunks(usize::from(columns.width)).map(|each| join(b, each)).collect();
-        for (x, vars) in of_rows.into_iter().zip(&result) {
-            let x = if columns.width == 1 { x } else { b.splat(x, columns.width) };
-            for (&var, &y) in vars.iter().zip(&right) {
-                multiply_add(b, var, x, y);
-            }
-        }
-    });
-    b.end_for();
+    tile.add_values(b, [first, count], &weight_rows, weight_part);
     // Before the next block writes its scores.
     b.effect(Op::Barrier(Scope::Subgroup));
     b.end_for();
-
-    let out =
-        From { base: maps.out.index(b, maps.out.origin(), 0, &[which, head]), buf: out_buf, map: &maps.out, work };
-    for (r, vars) in result.iter().enumerate() {
-        let r = b.idx(r as u64);
-        let sum = b.load(sums, r);
-        let sum = across(b, ReduceOp::Sum, sum);
-        let row = b.add(first_row, r);
-        let inside = b.compare(CmpOp::Lt, row, rows_v);
-        let lane_inside = b.compare(CmpOp::Lt, my_column, out_width_v);
-        b.begin_if(inside);
-        b.begin_if(lane_inside);
-        let to = out.row(b, row);
-        for (v, &var) in vars.iter().enumerate() {
-            let x = b.get(var);
-            let y = b.binary(BinaryOp::Div, x, sum);
-            let y = b.cast(a.dtype, y);
-            let by = b.idx(v as u64 * u64::from(columns.width));
-            let c = b.add(read_column, by);
-            if out_width.is_multiple_of(columns.own as usize) && out.map.is_unit(3) {
-                let at = out.map.index(b, to, 3, &[c]);
-                let at = or_zero(b, at);
-                b.store(Place::Buffer(out_buf), at, y);
-                continue;
-            }
-            for n in 0..columns.width {
-                let by = b.idx(u64::from(n));
-                let c = b.add(c, by);
-                let mine = b.compare(CmpOp::Ge, c, my_column);
-                b.begin_if(mine);
-                let at = out.map.index(b, to, 3, &[c]);
-                let at = or_zero(b, at);
-                let y = if columns.width == 1 { y } else { b.extract(y, n) };
-                b.store(Place::Buffer(out_buf), at, y);
-                b.end_if();
-            }
-        }
-        b.end_if();
-        b.end_if();
-    }
+    let whole = out_width.is_multiple_of(columns.own as usize);
+    tile.store(b, &out, [rows_v, out_width_v], whole, a.dtype);
     Ok(Made { kernel: m.b.finish()?, scalars: m.scalars, grid: (batch * heads * blocks) as u64 })
 }
 

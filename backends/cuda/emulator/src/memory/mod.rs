@@ -52,6 +52,8 @@ pub struct Region {
     /// The map, guard pages included.
     map: usize,
     map_bytes: usize,
+    /// It can be touched: its turn has come, unless an error that sticks came before it.
+    open: AtomicBool,
     /// Somebody has asked to free it.
     freed: AtomicBool,
 }
@@ -132,6 +134,7 @@ impl Region {
                 poison(from.add((self.bytes - POISONED) & !1), POISONED);
             }
         }
+        self.open.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -145,9 +148,9 @@ impl Region {
         !(clean(inner, self.at) && clean(end, inner + bytes))
     }
 
-    /// Nobody touches it any more; the addresses rest.
-    pub fn close(self: &Arc<Region>, opened: bool) {
-        if opened && self.overrun() {
+    /// Nobody touches it any more; the addresses rest. `look`: at what lies beside it.
+    pub fn close(self: &Arc<Region>, look: bool) {
+        if self.open.swap(false, Ordering::AcqRel) && look && self.overrun() {
             eprintln!(
                 "anychip CUDA emulator: somebody wrote beside an allocation of {} bytes: within {} bytes of it",
                 self.bytes,
@@ -198,9 +201,9 @@ pub fn reserve(context: &Context, bytes: usize, kind: Kind) -> Result<Arc<Region
         let map = regions.place(map_bytes)?;
         let end = map + PAGE + room;
         let at = (end - bytes) & !(align - 1);
-        let region =
-            Region { at, bytes, context: context.handle, device, kind, map, map_bytes, freed: AtomicBool::new(false) };
-        let region = Arc::new(region);
+        let (open, freed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let context = context.handle;
+        let region = Arc::new(Region { at, bytes, context, device, kind, map, map_bytes, open, freed });
         regions.by_address.insert(at, region.clone());
         Some(region)
     });

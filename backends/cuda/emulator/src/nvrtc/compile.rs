@@ -44,15 +44,23 @@ fn compiler() -> Result<&'static Compiler, String> {
     found.as_ref().map_err(Clone::clone)
 }
 
-/// The folder with the shim's files, written once for each version of them.
-fn shim() -> Result<&'static Path, String> {
-    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let write = || -> std::io::Result<PathBuf> {
+/// What tells one version of the shim from another: what was compiled with one runs with that one only.
+pub fn version() -> &'static blake3::Hash {
+    static VERSION: OnceLock<blake3::Hash> = OnceLock::new();
+    VERSION.get_or_init(|| {
         let mut hash = blake3::Hasher::new();
         SHIM.iter().for_each(|(name, text)| {
             hash.update(name.as_bytes()).update(text.as_bytes());
         });
-        let folder = settings().cache.join(format!("shim-{}", &hash.finalize().to_hex()[..16]));
+        hash.finalize()
+    })
+}
+
+/// The folder with the shim's files, written once for each version of them.
+fn shim() -> Result<&'static Path, String> {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let write = || -> std::io::Result<PathBuf> {
+        let folder = settings().cache.join(format!("shim-{}", &version().to_hex()[..16]));
         if !folder.is_dir() {
             fs::create_dir_all(&settings().cache)?;
             let new = tempfile::tempdir_in(&settings().cache)?;

@@ -3,6 +3,8 @@
 mod compile;
 mod source;
 
+pub use compile::version;
+
 use crate::{
     calls::{self, lock},
     module,

@@ -43,9 +43,9 @@ driver_api! {
     #[frees]
     fn cuStreamDestroy_v2(stream: Handle) {
         let stream = handle::remove::<Stream>(stream)?;
-        lock(&stream.context.streams).retain(|other| !Arc::ptr_eq(other, &stream));
-        stream.close();
-        stream.context.check()
+        let context = stream.context.clone();
+        context.let_end(stream);
+        context.check()
     }
 
     fn cuStreamSynchronize(stream: Handle) { usable(stream)?.finish() }

@@ -167,12 +167,17 @@ impl Stream {
     }
 
     /// Nothing more comes; what was submitted is still done.
-    fn close(&self) {
+    pub fn close(&self) {
         let mut queue = lock(&self.queue);
         queue.closing = true;
         queue.wanted = u64::MAX;
         drop(queue);
         self.changed.notify_all();
+    }
+
+    /// Does nothing of it run any more?
+    pub fn has_ended(&self) -> bool {
+        lock(&self.queue).worker.as_ref().is_none_or(|worker| worker.is_finished())
     }
 
     /// Until its thread has ended.

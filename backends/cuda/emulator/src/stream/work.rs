@@ -1,7 +1,7 @@
 //! What a stream does when its turn comes, one kind after the other.
 
 use super::Stream;
-use crate::{code::Code, exec, graph::Executable, launch::Launch, memory::Region};
+use crate::{blas::Product, code::Code, exec, graph::Executable, launch::Launch, memory::Region};
 use std::{
     ffi::c_void,
     sync::{Arc, OnceLock},
@@ -95,6 +95,8 @@ pub enum Work {
     Close(Arc<Region>),
     Graph(Arc<Executable>),
     Host(HostCall),
+    /// A product of matrices in the vendor's library.
+    Multiply(Product),
     Nothing,
 }
 
@@ -119,6 +121,7 @@ impl Work {
                 drop(bytes);
                 done
             }
+            Work::Multiply(product) => exec::guarded(move || product.perform()).map_err(fault("a product")),
             Work::Fill(fill) => exec::guarded(move || fill.perform()).map_err(fault("a fill")),
             Work::Open(region) => region
                 .open()

@@ -105,6 +105,26 @@ fn memory_of_a_stream_is_there_in_its_turn() {
 }
 
 #[test]
+fn a_destroyed_stream_ends_its_work_first() {
+    const WORDS: usize = 4 << 20;
+    let s = Session::new();
+    let (x, stream) = (s.alloc(4 * WORDS), s.stream());
+    ok!(cuMemsetD32Async(x, 7, WORDS, stream));
+    ok!(cuStreamDestroy_v2(stream));
+    ok!(cuCtxSynchronize());
+    assert_eq!(s.read::<u32>(x + 4 * (WORDS as u64 - 1), 1), [7]);
+    drop(s);
+    // A context that goes meanwhile waits for what still touches its memory.
+    for _ in 0..200 {
+        let s = Session::new();
+        let (mut x, stream) = (0, s.stream());
+        ok!(cuMemAllocAsync(&mut x, 256, stream));
+        ok!(cuMemFreeAsync(x, stream));
+        ok!(cuStreamDestroy_v2(stream));
+    }
+}
+
+#[test]
 fn a_captured_list_runs_again_and_again() {
     let s = Session::new();
     let (k, stream, side, fork, join) = (s.kernel(DOUBLE), s.stream(), s.stream(), s.event(), s.event());

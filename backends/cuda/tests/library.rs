@@ -1,0 +1,251 @@
+//! The library's products and attention by fragments: on every CUDA device beside numbers of the host, and through the real NVRTC,
+//! where no schedule may spill.
+
+mod common;
+
+use anychip_cuda::{
+    chip::Chip,
+    nvrtc::{self, Nvrtc},
+};
+use anychip_hal::{
+    DType, Device,
+    device::{Checks, Grid, Step},
+    info::FragmentShape,
+    ir::{
+        Kernel,
+        legal::{Target, legalize},
+    },
+    op::{BinaryOp, UnaryOp},
+    render::c::{Cuda, Dialect, render},
+};
+use anychip_kernels::{
+    library::{
+        Body, Expr, Made, Map,
+        attention::{
+            Attention,
+            fragments::{self, Strips},
+        },
+        matmul::MatMul,
+        pipeline::{self, Pipeline},
+    },
+    schedule,
+};
+
+fn map(strides: [usize; 3]) -> Map {
+    Map { strides: strides.map(|s| s as isize).to_vec(), offset: 0 }
+}
+
+/// A product with a bias along the columns behind it, of which what is below zero is cut off; operands by columns where asked.
+fn product(dtype: DType, out_dtype: DType, dims: [usize; 4], by_columns: [bool; 2]) -> MatMul {
+    let [batch, rows, inner, cols] = dims;
+    let mut body = Body { slots: vec![DType::F32], ..Body::default() };
+    let along = body.map(map([0, 0, 1]));
+    let bias = body.push(Expr::Read { slot: 0, map: along }, DType::F32);
+    let anchor = body.push(Expr::Anchor, DType::F32);
+    let sum = body.push(Expr::Binary(BinaryOp::Add, anchor, bias), DType::F32);
+    let epilogue = body.push(Expr::Unary(UnaryOp::Relu, sum), DType::F32);
+    let lies = |[rows, cols]: [usize; 2], by_columns| {
+        if by_columns { map([rows * cols, 1, rows]) } else { map([rows * cols, cols, 1]) }
+    };
+    MatMul {
+        body,
+        epilogue,
+        dims: vec![batch, rows, cols],
+        k: inner,
+        a: lies([rows, inner], by_columns[0]),
+        b: lies([inner, cols], by_columns[1]),
+        out: lies([rows, cols], false),
+        dtype,
+        out_dtype,
+    }
+}
+
+fn attention(dims: [usize; 6], causal: bool, dtype: DType) -> Attention {
+    let [batch, heads, groups, rows, keys, width] = dims;
+    let lies = |heads: usize, n: usize| Map {
+        strides: [heads * n * width, n * width, width, 1].map(|s| s as isize).to_vec(),
+        offset: 0,
+    };
+    Attention {
+        dims: [batch, heads, rows, keys, width, width],
+        groups,
+        q: lies(heads, rows),
+        k: lies(groups, keys),
+        v: lies(groups, keys),
+        mask: None,
+        out: lies(heads, rows),
+        scale: 0.25,
+        causal,
+        dtype,
+    }
+}
+
+fn run(device: &Device, made: Made, inputs: &[Vec<u8>], bytes: usize, checks: Checks) -> Vec<u8> {
+    let name = made.kernel.name.clone();
+    let program = device.kernel(&made.kernel, checks).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let inputs: Vec<_> = inputs.iter().map(|x| device.alloc_from(x).expect("memory")).collect();
+    let out = device.alloc(bytes as u64).expect("memory");
+    let bindings = inputs.iter().chain([&out]).map(|b| b.all()).collect();
+    let launch = Step::Launch { program, grid: Grid::Linear(made.grid), bindings, scalars: made.scalars };
+    device.submit(&[launch]).and_then(|t| t.wait()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let mut read = vec![0; bytes];
+    device.download(&out, 0, &mut read).expect("a result");
+    read
+}
+
+fn halves(x: &[f32]) -> Vec<u8> {
+    x.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect()
+}
+
+/// The shape of the tests, where a chip has it.
+fn shape(of: &[FragmentShape], d: DType) -> Option<FragmentShape> {
+    of.iter().find(|s| (s.a, s.b, s.m, s.n) == (d, d, 16, 16)).cloned()
+}
+
+#[test]
+fn pipelines_multiply_any_extents_in_any_layout() {
+    // Copies of 16 bytes, of 4, of single elements; whole tiles and parts; the tile of large products.
+    let small = [([1, 1], [2, 2], [2, 3]), ([2, 1], [1, 1], [1, 2])];
+    let cases: [([usize; 4], &[_]); 4] = [
+        ([2, 64, 96, 64], &small),
+        ([1, 70, 50, 52], &small),
+        ([1, 33, 17, 65], &small),
+        ([1, 130, 72, 200], &[([4, 4], [2, 2], [2, 4])]),
+    ];
+    for device in common::devices("pipelines_multiply_any_extents_in_any_layout") {
+        let Some(shape) = shape(&device.info().fragments, DType::F16) else { continue };
+        // Whole numbers: every order of a sum gives the same.
+        let numbers =
+            |n: usize, s: usize| -> Vec<f32> { (0..n).map(|i| ((i * 7 + i / 5 + s) % 9) as f32 - 4.0).collect() };
+        for (n, (dims, schedules)) in cases.into_iter().enumerate() {
+            let [batch, rows, inner, cols] = dims;
+            let (a, b, bias) = (numbers(batch * rows * inner, 1), numbers(batch * inner * cols, 2), numbers(cols, 3));
+            let inputs = [common::bytes_of(&bias, f32::to_le_bytes), halves(&a), halves(&b)];
+            for (i, by_columns) in [[false, false], [false, true], [true, false], [true, true]].into_iter().enumerate()
+            {
+                let at =
+                    |by: bool, [rows, cols]: [usize; 2], row, col| if by { col * rows + row } else { row * cols + col };
+                let mut want = vec![];
+                for (b_n, row, col) in (0..batch * rows * cols).map(|i| (i / cols / rows, i / cols % rows, i % cols)) {
+                    let sum: f32 = (0..inner)
+                        .map(|k| {
+                            let left = b_n * rows * inner + at(by_columns[0], [rows, inner], row, k);
+                            let right = b_n * inner * cols + at(by_columns[1], [inner, cols], k, col);
+                            a[left] * b[right]
+                        })
+                        .sum();
+                    want.push((sum + bias[col]).max(0.0));
+                }
+                let (fragments, subgroups, stages) = schedules[(n + i) % schedules.len()];
+                let p = Pipeline::of(&shape, fragments, subgroups, stages);
+                // SAFETY: buffers have the extents that the kernel was made for.
+                let ways = [unsafe { Checks::off() }, Checks::On];
+                // With guards fragments are lowered: small tiles are enough.
+                for checks in ways.into_iter().take(if n < 3 && i == n { 2 } else { 1 }) {
+                    let mm = product(DType::F16, DType::F32, dims, by_columns);
+                    let made = pipeline::matmul(mm, p).expect("a kernel").expect("an axis lies side by side");
+                    let got = common::f32s(&run(&device, made, &inputs, want.len() * 4, checks));
+                    assert!(got == want, "{dims:?}, by columns {by_columns:?}, {p:?}, {checks:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_by_fragments_is_within_the_rounding_of_its_weights() {
+    let strips = |rows, subgroups, keys| Strips { rows, subgroups, keys, subgroup: 32 };
+    let cases = [
+        ([1, 1, 1, 32, 16, 16], false, strips(1, 2, 16)),
+        ([2, 2, 1, 50, 70, 32], false, strips(1, 2, 32)),
+        ([1, 2, 2, 70, 70, 64], true, strips(2, 4, 64)),
+        ([1, 2, 1, 90, 130, 128], true, strips(1, 4, 64)),
+    ];
+    for device in common::devices("attention_by_fragments_is_within_the_rounding_of_its_weights") {
+        if shape(&device.info().fragments, DType::F16).is_none() {
+            continue;
+        }
+        for (dims, causal, s) in cases {
+            let [batch, heads, groups, rows, keys, width] = dims;
+            let numbers = |n: usize, s: usize| -> Vec<f32> {
+                let x = |i: usize| (((i * 7919 + s * 104_729) % 1009) as f32 / 504.5 - 1.0) * 1.5;
+                (0..n).map(|i| half::f16::from_f32(x(i)).to_f32()).collect()
+            };
+            let q = numbers(batch * heads * rows * width, 1);
+            let (k, v) = (numbers(batch * groups * keys * width, 2), numbers(batch * groups * keys * width, 3));
+            let inputs = [halves(&q), halves(&k), halves(&v)];
+            // SAFETY: buffers have the extents that the kernel was made for.
+            for checks in [unsafe { Checks::off() }, Checks::On].into_iter().take(if width < 64 { 2 } else { 1 }) {
+                let made = fragments::attention(&attention(dims, causal, DType::F16), s).expect("a kernel");
+                let got = run(&device, made.expect("a head that suits"), &inputs, q.len() * 2, checks);
+                let got = got.chunks_exact(2).map(|c| half::f16::from_le_bytes([c[0], c[1]]).to_f64());
+                for (at, got) in got.enumerate() {
+                    let (row, col) = (at / width, at % width);
+                    let head = row / rows;
+                    let group = head / heads * groups + head % heads / (heads / groups);
+                    let seen = if causal { (row % rows + 1).min(keys) } else { keys };
+                    let of = |x: &[f32], key: usize, col: usize| f64::from(x[(group * keys + key) * width + col]);
+                    let scores: Vec<f64> = (0..seen)
+                        .map(|key| {
+                            (0..width).map(|c| f64::from(q[row * width + c]) * of(&k, key, c)).sum::<f64>() * 0.25
+                        })
+                        .collect();
+                    let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    let total: f64 = scores.iter().map(|x| (x - most).exp()).sum();
+                    let want: f64 = (0..seen).map(|j| (scores[j] - most).exp() * of(&v, j, col)).sum::<f64>() / total;
+                    // Weights and result are each rounded to f16, of values up to 1.5.
+                    let bound = 2.0 * 1.5 * f64::powi(2.0, -11);
+                    assert!((got - want).abs() <= bound, "{dims:?}, {s:?}, {checks:?}, {at}: {got} for {want}");
+                }
+            }
+        }
+    }
+}
+
+/// Bytes that a kernel spills, and the compiler's report.
+fn spills(with: &Nvrtc, capability: (u32, u32), kernel: &Kernel) -> (u32, String) {
+    let info = Chip::example(capability).info();
+    let legal = legalize(kernel, &Target { info: &info, idx_bits: 32, checked: false }).expect("legal");
+    let text = render(&legal, &Dialect::cuda(Cuda { capability })).expect("printable");
+    let mut options = nvrtc::options(capability);
+    options.push("--ptxas-options=-v".into());
+    let log =
+        with.compile(&legal.name, &text.source, &options).unwrap_or_else(|e| panic!("{e:?}\n{}", text.source)).log;
+    let words: Vec<_> = log.split_whitespace().collect();
+    let number = |n: usize| words[n].parse::<u32>().unwrap_or(0);
+    ((2..words.len()).filter(|n| words[*n] == "spill").map(|n| number(n - 2)).sum(), log)
+}
+
+#[test]
+fn no_schedule_of_fragments_spills() {
+    const TEST: &str = "no_schedule_of_fragments_spills";
+    let required = std::env::var("ANYCHIP_REQUIRE").unwrap_or_default().split(',').any(|r| r.trim() == "nvrtc");
+    let nvrtc = match std::env::var_os("ANYCHIP_NVRTC").ok_or("ANYCHIP_NVRTC names none".into()).and_then(Nvrtc::open) {
+        Ok(found) => found,
+        Err(why) => {
+            assert!(!required, "{TEST}: NVRTC is required: {why}");
+            return println!("SKIPPED: {TEST}: {why} (scripts/cuda-compilers)");
+        }
+    };
+    let n = 8192;
+    let dtype = DType::BF16;
+    let problem = schedule::matmul::Problem { dtype, batch: 1, rows: n, cols: n, inner: n, col_stride: 1 };
+    for capability in [(8, 0), (9, 0)] {
+        let info = Chip::example(capability).info();
+        let pipelines = schedule::fragments::pipelines(&info, &problem);
+        assert!(pipelines.iter().any(|p| p.tile()[..2] == [128, 256]), "{capability:?}");
+        for p in pipelines.into_iter().filter(|p| p.shape[1] == 16) {
+            let made = pipeline::matmul(product(dtype, dtype, [1, n, n, n], [false, false]), p);
+            let (bytes, log) =
+                spills(&nvrtc, capability, &made.expect("a kernel").expect("rows lie side by side").kernel);
+            assert_eq!(bytes, 0, "{p:?} for {capability:?}: {log}");
+        }
+        for (width, causal) in [(64, false), (64, true), (128, false), (128, true)] {
+            let p = schedule::attention::Problem { dtype, rows: 4096, keys: 4096, width, out_width: width };
+            let strips = schedule::attention::strips(&info, &p).expect("it multiplies fragments");
+            let made = fragments::attention(&attention([1, 16, 16, 4096, 4096, width], causal, dtype), strips);
+            let (bytes, log) = spills(&nvrtc, capability, &made.expect("a kernel").expect("a head that suits").kernel);
+            assert_eq!(bytes, 0, "{strips:?}, heads of {width} for {capability:?}: {log}");
+        }
+    }
+}
