@@ -19,6 +19,8 @@ pub enum Effect {
     Unranged,
     /// `sin`, `cos` and `tan` of vectors of 16 are computed by halves.
     SineInHalves,
+    /// One more barrier stands before every loop with a barrier.
+    BarrierBeforeLoops,
     /// Two threads must not call it at once.
     Serialised,
 }
@@ -82,6 +84,13 @@ pub const QUIRKS: &[Quirk] = &[
         effect: Effect::SineInHalves,
         why: "sin, cos and tan of vectors of 16 are wrong in some elements of vectors that hold very different numbers: \
               sin(1.18e-38) was 7.8e-3 (3.1)",
+    },
+    Quirk {
+        driver: "Portable Computing Language",
+        versions: &[],
+        effect: Effect::BarrierBeforeLoops,
+        why: "where a loop that begins with a barrier follows a branch with the same condition as the loop's, what the branch \
+              wrote to local memory in a branch of its own is lost (3.1; not without the optimiser)",
     },
     Quirk {
         driver: "Oclgrind",

@@ -143,6 +143,7 @@ impl Dialect {
             tanh_below_one: false,
             unranged: false,
             sine_in_halves: false,
+            barrier_before_loops: false,
         }
     }
 }

@@ -79,6 +79,8 @@ pub struct Dialect {
     pub unranged: bool,
     /// `sin`, `cos` and `tan` of vectors of 16 are wrong: print them by halves.
     pub sine_in_halves: bool,
+    /// What stands before a loop with a barrier is lost: print one more barrier between them.
+    pub barrier_before_loops: bool,
 }
 
 /// What the OpenCL dialect must know of a device.
@@ -100,6 +102,8 @@ pub struct OpenCl {
     pub unranged: bool,
     /// A defect: `sin`, `cos` and `tan` of vectors of 16 are wrong.
     pub sine_in_halves: bool,
+    /// A defect: what stands before a loop with a barrier in it, in a branch that the loop's own condition decides, is lost.
+    pub barrier_before_loops: bool,
 }
 
 impl Dialect {
@@ -180,6 +184,7 @@ impl Dialect {
             tanh_below_one: o.tanh_below_one,
             unranged: o.unranged,
             sine_in_halves: o.sine_in_halves,
+            barrier_before_loops: o.barrier_before_loops,
         }
     }
 }

@@ -68,6 +68,7 @@ impl Printer<'_> {
             }
             Op::For { var, start, end, step, body, unroll } => self.count(*var, *start, *end, *step, body, *unroll)?,
             Op::While { head, cond, body } => {
+                self.before_loop(&[head, body]);
                 self.line("for (;;) {");
                 self.inside(head)?;
                 let leave = format!("    if (!{}) break;", self.t(*cond));
@@ -168,6 +169,7 @@ impl Printer<'_> {
                 format!("{i} = {} > {} ? {} : {b}", unsigned(s, &b, &i), unsigned_of(s, &by), s.wrapping("+", &i, &by))
             }
         };
+        self.before_loop(&[body]);
         if let Some(hint) = (self.d.unroll)(unroll) {
             self.line(&hint);
         }
@@ -175,6 +177,17 @@ impl Printer<'_> {
         self.inside(body)?;
         self.line("}");
         Ok(())
+    }
+
+    /// One more barrier where a driver needs it before a loop that holds one, and hence is entered by all or none.
+    fn before_loop(&mut self, blocks: &[&Block]) {
+        let mut any = false;
+        for block in blocks {
+            visit(block, &mut |inst| any |= matches!(inst.op, Op::Barrier(_)));
+        }
+        if any && self.d.barrier_before_loops {
+            self.line(self.d.barrier);
+        }
     }
 
     /// What [`folded`] makes of an integer.

@@ -12,6 +12,7 @@ fn dialect() -> Dialect {
         tanh_below_one: false,
         unranged: false,
         sine_in_halves: false,
+        barrier_before_loops: false,
     })
 }
 
@@ -53,6 +54,28 @@ fn constants_keep_their_bits() {
     assert_eq!(number::literal(DType::I32, "int", 0x8000_0000), "((int)0x80000000u)");
     assert_eq!(number::literal(DType::I64, "long", u64::MAX), "(-1L)");
     assert_eq!(number::literal(DType::F64, "double", 0.1f64.to_bits()), "0x1.999999999999ap-4");
+}
+
+#[test]
+fn a_loop_with_a_barrier_follows_one_where_a_driver_needs_it() {
+    let kernel = || {
+        let mut b = Builder::new("sum", [8, 1, 1]);
+        let n = b.scalar("n", DType::U32);
+        let (zero, one) = (b.u32(0), b.u32(1));
+        for synchronises in [false, true] {
+            let _ = b.begin_for(zero, n, one, Unroll::Never);
+            if synchronises {
+                b.barrier();
+            }
+            b.end_for();
+        }
+        let mut k = b.finish().expect("a well-formed kernel");
+        k.idx_bits = 32;
+        k
+    };
+    let barriers = |d: &Dialect| render(&kernel(), d).expect("printable").source.matches("barrier(").count();
+    assert_eq!(barriers(&dialect()), 1);
+    assert_eq!(barriers(&Dialect { barrier_before_loops: true, ..dialect() }), 2);
 }
 
 #[test]
