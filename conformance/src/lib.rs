@@ -1,6 +1,14 @@
-//! What every operation must give, and how far a device may be off.
+//! The conformance suite: whether applications may move to a chip, with evidence that someone else can check without it.
 //!
-//! [`oracle`] computes it independently: no crate of the house is known here, so that the tests of every crate may use it.
+//! A [`Case`] asks one thing of a [`Subject`], a device under test, and judges it by the [`oracle`]. [`cases`] makes all of them; a
+//! level is a checked-in list of their ids.
 #![deny(missing_docs)]
 
-pub mod oracle;
+pub use anychip_oracle as oracle;
+
+pub mod case;
+pub mod cases;
+pub mod subject;
+
+pub use case::{Case, Failure, Seen};
+pub use subject::Subject;

@@ -2,7 +2,7 @@
 
 use crate::chosen::DEVICES;
 use anychip::{DType, Device, Result, Tensor, bf16, f16, hal::info};
-use anychip_conformance::oracle::{
+use anychip_oracle::{
     Arithmetic, Array, Data, Facts, Number, Subnormals, Type,
     compare::{compare, compare_bits},
     sample::{Random, Values, element},

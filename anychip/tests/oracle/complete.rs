@@ -1,6 +1,6 @@
 //! Every public method of a tensor that computes something is named in the oracle's tables.
 
-use anychip_conformance::oracle::operations::named;
+use anychip_oracle::operations::named;
 use std::{collections::BTreeSet, path::Path};
 
 /// Methods that make no value: what a tensor is, reading it, where it is computed.

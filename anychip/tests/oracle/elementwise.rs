@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use anychip::{Result, Tensor};
-use anychip_conformance::oracle::{
+use anychip_oracle::{
     Array, Data, Type,
     elementwise::{self, Comparison, IntBinary, IntUnary},
     sample::{Random, Values, element, special},
@@ -141,11 +141,11 @@ fn in_words(
     got: Result<Tensor>,
     ty: Type,
     want: Data,
-    a: &anychip_conformance::oracle::Arithmetic,
+    a: &anychip_oracle::Arithmetic,
     operands: &[&Operand],
 ) -> Option<String> {
     let bytes = got.and_then(|t| t.to_bytes()).unwrap_or_else(|e| panic!("{case}: {e}"));
-    let e = anychip_conformance::oracle::compare::compare(ty, &bytes, &want, a).err()?;
+    let e = anychip_oracle::compare::compare(ty, &bytes, &want, a).err()?;
     let at: Vec<f64> = operands.iter().map(|o| o.ty.float_of_bits(*o.bits.at(&e.index))).collect();
     Some(format!("{case}: of {at:?}: {e}"))
 }
@@ -333,8 +333,7 @@ fn clamp_affine_and_nan() {
             let want = x.real().map(|x| x.value.is_finite() as i128);
             check(&format!("is_finite {ty:?} on {d}"), x.tensor.is_finite(), Type::Bool, want, &a);
             let x = Operand::dense(d, ty, &[700], Values::Range(-4.0, 4.0), &mut r);
-            let (mul, add) =
-                (anychip_conformance::oracle::Number::from(1.5), anychip_conformance::oracle::Number::from(-0.25));
+            let (mul, add) = (anychip_oracle::Number::from(1.5), anychip_oracle::Number::from(-0.25));
             // Rounded to the type between, or held wider: both are permitted.
             let want = x.real().map(|&x| a.add(a.perhaps_narrowed(a.mul(x, mul), ty), add));
             check(&format!("affine {ty:?} on {d}"), x.tensor.affine(1.5, -0.25), ty, want, &a);

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use anychip::Device;
-use anychip_conformance::oracle::{
+use anychip_oracle::{
     Type, linear,
     sample::{Random, Values},
 };
@@ -118,9 +118,8 @@ fn attention() {
                 }
                 _ => {
                     let m = Operand::dense(d, Type::Bool, &[b, 1, s, t], Values::AnyBits, &mut r);
-                    let numbers = m.int().map(|&m| {
-                        anychip_conformance::oracle::Number::from(if m != 0 { 0.0 } else { f64::NEG_INFINITY })
-                    });
+                    let numbers =
+                        m.int().map(|&m| anychip_oracle::Number::from(if m != 0 { 0.0 } else { f64::NEG_INFINITY }));
                     (Some(m.tensor), Some(numbers))
                 }
             };

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use anychip::{Device, Tensor};
-use anychip_conformance::oracle::{
+use anychip_oracle::{
     Array, Type,
     elementwise::{IntBinary, int_binary},
     index, reduce,

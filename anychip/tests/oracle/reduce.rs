@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use anychip::{Device, Result, Tensor};
-use anychip_conformance::oracle::{
+use anychip_oracle::{
     Array, Type, reduce,
     sample::{Random, Values},
 };

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use anychip::{Conv1d, Conv2d, ConvTranspose2d, Pool1d, Pool2d, Resize};
-use anychip_conformance::oracle::{
+use anychip_oracle::{
     Type,
     sample::{Random, Values},
     spatial::{self, Moves, Pool},

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use anychip::{Result, Tensor};
-use anychip_conformance::oracle::{
+use anychip_oracle::{
     Array, Type,
     index::{self, Rim},
     sample::{Random, Values},

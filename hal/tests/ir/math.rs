@@ -5,12 +5,12 @@ use crate::{
     legal::plain,
     reference::{Machine, run_on},
 };
-use anychip_conformance::oracle::{functions as wide, wide::Wide};
 use anychip_hal::{
     DType, Error,
     info::{Feature, TypeSupport},
     ir::{build::Builder, legal::*, *},
 };
+use anychip_oracle::{functions as wide, wide::Wide};
 
 const STRICT: Machine = Machine { fused: false, flush: false, contracts: false, sloppy: 0 };
 const FLUSHES: Machine = Machine { flush: true, ..STRICT };

@@ -187,7 +187,7 @@ pub fn pad<T: Clone>(x: &Array<T>, widths: &[[i64; 2]], rim: &Rim<T>) -> Array<T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::{format::Type, number::Facts};
+    use crate::{format::Type, number::Facts};
 
     fn ints(shape: &[usize], x: &[i128]) -> Array<i128> {
         Array::new(shape, x.to_vec())

@@ -100,7 +100,7 @@ pub fn attention(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::{compare::permits, number::Facts};
+    use crate::{compare::permits, number::Facts};
 
     fn array(shape: &[usize], x: &[f64]) -> Array<Number> {
         Array::new(shape, x.iter().map(|&x| Number::from(x)).collect())

@@ -457,7 +457,7 @@ pub fn apply2(row: &Binary, a: &Arithmetic, x: f64, y: f64) -> Number {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::number::Facts;
+    use crate::number::Facts;
 
     /// The doubles of every row against its 106 bits, over the whole range of f32: the allowance for the oracle's own error holds.
     #[test]

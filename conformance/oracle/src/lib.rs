@@ -6,6 +6,7 @@
 //! subject's bytes are permitted, [`sample`] makes data.
 //!
 //! Everything is written from the meaning of the operation. No crate of the library is known here.
+#![deny(missing_docs)]
 
 pub mod array;
 pub mod compare;

@@ -304,7 +304,7 @@ pub fn scan_int(ty: Type, x: &Array<i128>, axis: usize, f: impl Fn(i128, i128) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::number::Facts;
+    use crate::number::Facts;
 
     fn array(shape: &[usize], x: &[f64]) -> Array<Number> {
         Array::new(shape, x.iter().map(|&x| Number::from(x)).collect())

@@ -243,7 +243,7 @@ pub fn resize_linear(a: &Arithmetic, x: &Array<Number>, axis: usize, to: usize, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::{format::Type, number::Facts};
+    use crate::{format::Type, number::Facts};
 
     fn ramp(shape: &[usize]) -> Array<Number> {
         Array::new(shape, (0..shape.iter().product::<usize>()).map(|i| Number::from(i as f64)).collect())

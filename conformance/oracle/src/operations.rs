@@ -526,7 +526,7 @@ pub fn page() -> String {
     let mut out = String::from(
         "# Operations\n\n\
          What each operation gives, for which element types, how far a device may be off, and what happens at the edges. Printed from\n\
-         `conformance/src/oracle` by the test `the_page_is_up_to_date`; the property tests in `anychip/tests/oracle` hold every device to it.\n\n\
+         `conformance/oracle/src` by the test `the_page_is_up_to_date`; the property tests in `anychip/tests/oracle` hold every device to it.\n\n\
          ULP is a unit in the last place of the exact result in the type in which is computed: f32 for f16, bf16 and f32, f64 for f64; 16-bit\n\
          types are then rounded once, to nearest even. u is half a ULP of 1, γₙ = n·u/(1−n·u). *Carried on* means that the error of each step\n\
          enters the next by running error analysis. What a device does not declare (correct rounding, subnormals, NaN and infinity) is not\n\

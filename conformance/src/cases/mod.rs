@@ -1,0 +1,10 @@
+//! Every case, by area. A file holds one area and makes its cases by loops over operations, types and shape classes.
+
+use crate::Case;
+
+/// Every case of the suite, in the order in which they run.
+pub fn all() -> Vec<Case> {
+    let mut all = Vec::new();
+    all.sort_by(|a: &Case, b: &Case| (a.level, &a.id).cmp(&(b.level, &b.id)));
+    all
+}
