@@ -3,7 +3,7 @@
 //! The process-wide registry knows the built-in backends (cargo features) and those that an application registers.
 
 use anychip_hal::{
-    Driver, Error, Result, device,
+    Driver, Error, RawDevice, Result, device,
     info::DeviceInfo,
     probe::Helper,
     registry::{Listing, Registry},
@@ -35,6 +35,15 @@ static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
 /// A backend of the same name is replaced; devices that are open already stay what they are.
 pub fn register(driver: Arc<dyn Driver>) {
     REGISTRY.write().unwrap_or_else(PoisonError::into_inner).add(driver);
+}
+
+/// Opens one device (`"vulkan:0"`) without the layers that [`Device::open`] puts on: what a layer of one's own stands on, before it goes
+/// through [`device::Device::with_layers`] to [`Device::from_chain`].
+///
+/// # Errors
+/// Those of [`Device::open`].
+pub fn open_raw(id: &str) -> Result<Arc<dyn RawDevice>> {
+    REGISTRY.read().unwrap_or_else(PoisonError::into_inner).open_raw(id)
 }
 
 /// Has drivers touched by a program first, of which nothing is recorded: one that hangs or dies then costs a line in

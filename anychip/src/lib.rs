@@ -37,7 +37,7 @@ mod program;
 mod tensor;
 
 pub use anychip_hal::{DType, Error, Result};
-pub use device::{Device, answer_probe, probe_again, probe_with, register};
+pub use device::{Device, answer_probe, open_raw, probe_again, probe_with, register};
 pub use element::Element;
 #[cfg(feature = "numpy")]
 pub use files::{Npz, load_npy, npy_from_bytes, save_npy, save_npz};

@@ -8,7 +8,9 @@ pub use anychip_oracle as oracle;
 
 pub mod case;
 pub mod cases;
+pub mod judge;
 pub mod subject;
+pub mod watch;
 
 pub use case::{Case, Failure, Seen};
 pub use subject::Subject;

@@ -1,35 +1,118 @@
 //! The device under test.
 
 use crate::Failure;
+use crate::watch::{Traffic, Watch};
 use anychip::{
     DType, Device, Result,
-    hal::{device, info, info::DeviceInfo},
+    hal::{
+        RawDevice,
+        device::{self, Layers},
+        info::{self, DeviceInfo},
+        layer::Serial,
+    },
 };
 use anychip_oracle::{Arithmetic, Facts, Subnormals, Type};
+use std::{fmt, sync::Arc, time::Duration};
+
+/// How long a soak lasts where nobody says otherwise.
+pub const SOAK: Duration = Duration::from_secs(3600);
+
+/// Opens the device below all layers.
+type Make = dyn Fn() -> Result<Arc<dyn RawDevice>> + Send + Sync;
 
 /// A device under test, opened; nothing falls back from it to another.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Subject {
     /// For tensors.
     pub device: Device,
-    id: String,
+    make: Arc<Make>,
+    watch: Option<Arc<Watch>>,
+    soak: Duration,
 }
 
 impl Subject {
-    /// Opens one device by its id.
+    /// Opens one device by its id, under watch.
     ///
     /// # Errors
-    /// Those of [`Device::open`].
+    /// Those of [`Device::open`]; a chain is no subject.
     pub fn open(id: &str) -> Result<Subject> {
-        Ok(Subject { device: Device::open(id)?, id: id.to_string() })
+        let id = id.to_string();
+        Subject::from_raw(move || anychip::open_raw(&id))
     }
 
-    /// The same chip, opened once more: nothing is shared with the first.
+    /// Takes a device of the contract, under watch. It is asked for again where a case wants the device once more.
     ///
     /// # Errors
-    /// Those of [`Device::open`].
+    /// What `make` says.
+    pub fn from_raw(make: impl Fn() -> Result<Arc<dyn RawDevice>> + Send + Sync + 'static) -> Result<Subject> {
+        Subject::made(Arc::new(make), true, SOAK)
+    }
+
+    fn made(make: Arc<Make>, watched: bool, soak: Duration) -> Result<Subject> {
+        let raw = make()?;
+        // The watch's own work must not overlap with other calls either.
+        let raw = if watched && raw.info().serialised { Arc::new(Serial::new(raw)) } else { raw };
+        let watch = watched.then(|| Arc::new(Watch::new(raw.clone())));
+        let raw: Arc<dyn RawDevice> = match &watch {
+            Some(watch) => watch.clone(),
+            None => raw,
+        };
+        let mut layers = Layers::from_env();
+        // Buffers as long as asked for, and fresh: else guards would stand behind the pool's rounding.
+        layers.quarantine |= watched;
+        let device = Device::from_chain(vec![device::Device::with_layers(raw, &layers)])?;
+        Ok(Subject { device, make, watch, soak })
+    }
+
+    /// The same chip, opened once more, under watch if this one is: nothing is shared with the first.
+    ///
+    /// # Errors
+    /// What opening it says.
     pub fn again(&self) -> Result<Subject> {
-        Subject::open(&self.id)
+        Subject::made(self.make.clone(), self.watch.is_some(), self.soak)
+    }
+
+    /// The same chip, opened once more without the watch and with the pool that an application has: for limits, for memory that is
+    /// used again, for times.
+    ///
+    /// # Errors
+    /// What opening it says.
+    pub fn plain(&self) -> Result<Subject> {
+        Subject::made(self.make.clone(), false, self.soak)
+    }
+
+    /// A device of the contract, opened once more, without any layer.
+    ///
+    /// # Errors
+    /// What opening it says.
+    pub fn raw(&self) -> Result<Arc<dyn RawDevice>> {
+        (self.make)()
+    }
+
+    /// For how long a case should soak that does.
+    pub fn soak(&self) -> Duration {
+        self.soak
+    }
+
+    /// The same with another time for soaking.
+    pub fn soaking(self, soak: Duration) -> Subject {
+        Subject { soak, ..self }
+    }
+
+    /// Launches and moves that this handle was given; `None` without the watch.
+    pub fn traffic(&self) -> Option<Traffic> {
+        self.watch.as_ref().map(|w| w.traffic())
+    }
+
+    /// What must hold after every case: nothing failed unseen, and nobody wrote beside a buffer. Gives unused memory back.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn check(&self) -> std::result::Result<(), Failure> {
+        let Some(watch) = &self.watch else { return Ok(()) };
+        self.device.synchronize()?;
+        self.chip().trim();
+        watch.check()
     }
 
     /// The handle of the contract: buffers, programs, submissions.
@@ -69,6 +152,12 @@ impl Subject {
             true => Ok(()),
             false => Err(Failure::Unsupported(format!("{}: no arithmetic in {}", self.device, dtype(ty)))),
         }
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Subject({})", self.device)
     }
 }
 

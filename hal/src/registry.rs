@@ -17,7 +17,7 @@
 //! ```
 
 use crate::{
-    Device, DeviceInfo, Driver, Error, Result,
+    Device, DeviceInfo, Driver, Error, RawDevice, Result,
     info::DeviceClass,
     probe::{self, Helper, Probes},
     telemetry::Telemetry,
@@ -181,7 +181,7 @@ impl Registry {
             }
             let (name, device) = match part.eq_ignore_ascii_case("auto") {
                 true => self.open_best()?,
-                false => self.open_one(part)?,
+                false => self.open_one(part).map(|(name, raw)| (name, Device::new(raw)))?,
             };
             if chain.iter().any(|(n, _)| *n == name) {
                 let why = format!("{name} is named twice in the chain");
@@ -203,7 +203,15 @@ impl Registry {
         }
     }
 
-    fn open_one(&self, part: &str) -> Result<(String, Device)> {
+    /// Opens one device and puts no layers on: what a layer of one's own stands on.
+    ///
+    /// # Errors
+    /// Those of [`Registry::open`]; a chain and `"auto"` are no names of one device.
+    pub fn open_raw(&self, asked: &str) -> Result<Arc<dyn RawDevice>> {
+        Ok(self.open_one(asked.trim())?.1)
+    }
+
+    fn open_one(&self, part: &str) -> Result<(String, Arc<dyn RawDevice>)> {
         let no_device = |why: String| Error::NoDevice { asked: part.into(), why };
         let (name, ordinal) = match part.split_once(':') {
             None => (part, 0),
@@ -230,7 +238,7 @@ impl Registry {
             return Err(no_device(format!("{name}:{ordinal}: {why}; {}", self.what_exists(None))));
         }
         match driver.open(ordinal) {
-            Ok(raw) => Ok((format!("{name}:{ordinal}"), Device::new(raw))),
+            Ok(raw) => Ok((format!("{name}:{ordinal}"), raw)),
             // Only a failure asks every driver: opening one device must not wait for the others.
             Err(e) => {
                 let found = self.probe_one(&**driver);
