@@ -4,8 +4,7 @@ use crate::{Failure, Seen, Subject, subject::dtype, watch::POISON};
 use anychip::Tensor;
 use anychip_oracle::{
     Arithmetic, Array, Data, Mismatch, Type,
-    compare::{compare, compare_bits},
-    wide::Wide,
+    compare::{compare_bits, compare_measured},
 };
 
 impl Subject {
@@ -62,16 +61,16 @@ impl Subject {
 /// Bytes against what is meant; what was compared goes into the record.
 ///
 /// # Errors
-/// The first element that is not permitted, or that bytes are missing.
+/// The worst element that is not permitted, or that bytes are missing.
 pub fn judge(ty: Type, bytes: &[u8], want: &Data, arithmetic: &Arithmetic, seen: &mut Seen) -> Result<(), Failure> {
     let of: usize = want.shape().iter().product();
     enough(ty, bytes, of)?;
-    seen.elements += of as u64;
-    if let (Data::Real(_), Some(_)) = (want, ty.format()) {
-        let worst = worst(ty, bytes, want, arithmetic);
+    let (measured, result) = compare_measured(ty, bytes, want, arithmetic);
+    seen.elements += measured.elements;
+    if let Some(worst) = measured.fraction {
         seen.fraction = Some(seen.fraction.map_or(worst, |f| f.max(worst)));
     }
-    compare(ty, bytes, want, arithmetic).map_err(|m| poisoned(ty, bytes, want.shape(), m))
+    result.map_err(|m| poisoned(ty, bytes, want.shape(), m))
 }
 
 /// Bytes against bits.
@@ -102,22 +101,4 @@ fn poisoned(ty: Type, bytes: &[u8], shape: &[usize], mut m: Box<Mismatch>) -> Fa
         m.got += ", which nothing wrote: it is what new memory was filled with";
     }
     Failure::Wrong(m)
-}
-
-/// The largest error as a fraction of what is permitted: the radius, and half a unit in the last place where the result was rounded to
-/// its type behind it. What is infinite or no number has no error to show.
-fn worst(ty: Type, bytes: &[u8], want: &Data, arithmetic: &Arithmetic) -> f64 {
-    let (Data::Real(want), Some(format)) = (want, ty.format()) else { return 0.0 };
-    let elements = bytes.chunks_exact(ty.bytes()).zip(&want.data);
-    let fraction = |(b, want): (&[u8], &anychip_oracle::Number)| {
-        let got = ty.float_of_bits(ty.bits(b));
-        if !got.is_finite() || !want.value.is_finite() || !want.radius.is_finite() {
-            return 0.0;
-        }
-        let off = (Wide::from(got) - want.value).hi.abs();
-        let rounded = ty != arithmetic.compute || want.radius == 0.0;
-        let bound = want.radius + if rounded { format.ulp(want.value.hi) / 2.0 } else { 0.0 };
-        if off == 0.0 { 0.0 } else { (off / bound).min(1e9) }
-    };
-    elements.map(fraction).fold(0.0, f64::max)
 }

@@ -75,7 +75,7 @@ impl From<Array<i128>> for Data {
     }
 }
 
-/// The first element that is not permitted.
+/// The worst element that is not permitted, the first of several.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mismatch {
     /// Where.
@@ -127,52 +127,112 @@ pub fn permits(ty: Type, format: Format, facts: &Facts, want: Number, got: f64, 
     low <= Wide::from(got) && Wide::from(got) <= high
 }
 
+/// What a comparison saw, whatever the end.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Measured {
+    /// The largest error as a fraction of its bound; above 1 only where an element is not permitted. `None` where no element had a
+    /// bound that is not 0, and none was wrong by a number.
+    pub fraction: Option<f64>,
+    /// Elements that were compared.
+    pub elements: u64,
+}
+
+/// More than any bound: where the bound is 0, and a plot must end.
+const FAR: f64 = 1e9;
+
+/// An element's error as a fraction of what it may be. The rounding at the end is part of the bound.
+fn fraction(ty: Type, format: Format, want: Number, got: f64, computed_in: Type, fits: bool) -> Option<f64> {
+    if !want.value.is_finite() || !got.is_finite() || !want.radius.is_finite() {
+        return None;
+    }
+    let off = (Wide::from(got) - want.value).hi.abs();
+    let last = if ty == computed_in { 0.0 } else { 0.5 * format.ulp(want.value.hi) };
+    match fits {
+        // What is permitted beyond the radius, as a flushed number is, stands at the bound.
+        true => (want.radius > 0.0).then(|| (off / (want.radius + last)).min(1.0)),
+        false => Some((off / (want.radius + last)).min(FAR)),
+    }
+}
+
 /// Compares a subject's bytes with what is meant. `arithmetic` is what the subject computed in, `ty` what it gave.
 ///
 /// # Errors
-/// The first element that is not permitted.
+/// The worst element that is not permitted.
 ///
 /// # Panics
 /// When the bytes do not fill the shape.
 pub fn compare(ty: Type, bytes: &[u8], want: &Data, arithmetic: &Arithmetic) -> Result<(), Box<Mismatch>> {
+    compare_measured(ty, bytes, want, arithmetic).1
+}
+
+/// As [`compare`], and how near the bounds were.
+///
+/// # Panics
+/// When the bytes do not fill the shape.
+pub fn compare_measured(
+    ty: Type,
+    bytes: &[u8],
+    want: &Data,
+    arithmetic: &Arithmetic,
+) -> (Measured, Result<(), Box<Mismatch>>) {
     let shape = want.shape();
     let of: usize = shape.iter().product();
     assert_eq!(bytes.len(), of * ty.bytes(), "bytes of {ty:?} {shape:?}");
-    let mut first = None;
-    let mut wrong = 0;
+    let mut worst = Worst::default();
+    let mut nearest: Option<f64> = None;
     for (i, b) in bytes.chunks_exact(ty.bytes()).enumerate() {
         let bits = ty.bits(b);
-        let (fits, lines): (bool, Option<[String; 3]>) = match (want, ty.format()) {
+        match (want, ty.format()) {
             (Data::Real(w), Some(format)) => {
                 let (w, got) = (w.data[i], ty.float_of_bits(bits));
                 let fits = permits(ty, format, &arithmetic.facts, w, got, arithmetic.compute);
+                let f = fraction(ty, format, w, got, arithmetic.compute, fits);
+                nearest = f.map(|f| nearest.map_or(f, |n| n.max(f))).or(nearest);
+                if fits {
+                    continue;
+                }
                 let off = (Wide::from(got) - w.value).hi.abs();
-                let show = !fits && first.is_none();
                 let ulps = |x: f64| x / format.ulp(w.value.hi);
-                (
-                    fits,
-                    show.then(|| {
-                        let bound =
-                            format!("± {:e} ({:.2} ULP); it is {:.2} ULP off", w.radius, ulps(w.radius), ulps(off));
-                        [format!("{got:e} ({bits:#x})"), format!("{:e}", w.value.hi), bound]
-                    }),
-                )
+                worst.see(i, if off.is_finite() { ulps(off) } else { f64::INFINITY }, || {
+                    let (radius, own) = (w.radius, ulps(w.radius));
+                    let bound = format!("± {radius:e} ({own:.2} ULP); it is {:.2} ULP off", ulps(off));
+                    [format!("{got:e} ({bits:#x})"), format!("{:e}", w.value.hi), bound]
+                });
             }
             (Data::Int(w), None) => {
                 // Any byte that is not 0 would read as true: of a bool only 0 and 1 are well formed.
                 let got = if ty == Type::Bool { bits as i128 } else { ty.int_of_bits(bits) };
-                let fits = got == w.data[i];
-                let show = !fits && first.is_none();
-                (fits, show.then(|| [format!("{got}"), format!("{}", w.data[i]), "exactly".into()]))
+                if got != w.data[i] {
+                    worst.see(i, f64::INFINITY, || [format!("{got}"), format!("{}", w.data[i]), "exactly".into()]);
+                }
             }
             (w, _) => panic!("{ty:?} compared with {w:?}"),
-        };
-        wrong += !fits as usize;
-        if first.is_none() {
-            first = lines.map(|l| (i, l));
         }
     }
-    fail(first, shape, wrong, of)
+    (Measured { fraction: nearest, elements: of as u64 }, worst.end(shape, of))
+}
+
+/// The element that is farthest off, the first of several.
+#[derive(Default)]
+struct Worst {
+    wrong: usize,
+    most: f64,
+    at: Option<(usize, [String; 3])>,
+}
+
+impl Worst {
+    fn see(&mut self, i: usize, off: f64, lines: impl FnOnce() -> [String; 3]) {
+        self.wrong += 1;
+        if self.at.is_none() || off > self.most {
+            self.most = off;
+            self.at = Some((i, lines()));
+        }
+    }
+
+    fn end(self, shape: &[usize], of: usize) -> Result<(), Box<Mismatch>> {
+        let Some((i, [got, expected, bound])) = self.at else { return Ok(()) };
+        Err(Box::new(Mismatch { index: index_of(i, shape), got, expected, bound, wrong: self.wrong, of }))
+    }
 }
 
 /// Compares bits: copies, views, indexing. NaNs of any bits are equal.
@@ -186,29 +246,18 @@ pub fn compare_bits(ty: Type, bytes: &[u8], want: &Array<u64>) -> Result<(), Box
     let of = want.data.len();
     assert_eq!(bytes.len(), of * ty.bytes(), "bytes of {ty:?} {:?}", want.shape);
     let nan = |bits: u64| ty.is_float() && ty.float_of_bits(bits).is_nan();
-    let mut first = None;
-    let mut wrong = 0;
+    let mut worst = Worst::default();
     for (i, (b, &w)) in bytes.chunks_exact(ty.bytes()).zip(&want.data).enumerate() {
         let got = ty.bits(b);
         if got != w && !(nan(got) && nan(w)) {
-            wrong += 1;
             let show = |bits: u64| match ty.format() {
                 Some(_) => format!("{:e} ({bits:#x})", ty.float_of_bits(bits)),
                 None => format!("{}", ty.int_of_bits(bits)),
             };
-            first.get_or_insert_with(|| (i, [show(got), show(w), "bit for bit".into()]));
+            worst.see(i, f64::INFINITY, || [show(got), show(w), "bit for bit".into()]);
         }
     }
-    fail(first, &want.shape, wrong, of)
-}
-
-fn fail(first: Option<(usize, [String; 3])>, shape: &[usize], wrong: usize, of: usize) -> Result<(), Box<Mismatch>> {
-    match first {
-        None => Ok(()),
-        Some((i, [got, expected, bound])) => {
-            Err(Box::new(Mismatch { index: index_of(i, shape), got, expected, bound, wrong, of }))
-        }
-    }
+    worst.end(&want.shape, of)
 }
 
 #[cfg(test)]
@@ -242,6 +291,22 @@ mod tests {
             let e = compare(Type::F32, &bytes(&got), &want, &arithmetic()).unwrap_err();
             assert_eq!((e.index, e.wrong, e.of), (vec![i], 1, 4));
         }
+    }
+
+    /// The worst element is named, and where all are permitted how near the bound the nearest came.
+    #[test]
+    fn measured() {
+        let want = Data::Real(Array::new(&[3], vec![number(1.0, 1e-6), number(2.0, 1e-6), Number::from(0.5)]));
+        let (seen, result) = compare_measured(Type::F32, &bytes(&[1.0 + 5e-7, 2.0, 0.5]), &want, &arithmetic());
+        result.unwrap();
+        assert_eq!(seen.elements, 3);
+        assert!((0.4..0.6).contains(&seen.fraction.unwrap()), "{seen:?}");
+        let (seen, result) = compare_measured(Type::F32, &bytes(&[1.0 + 1e-5, 3.0, 0.5]), &want, &arithmetic());
+        let e = result.unwrap_err();
+        assert_eq!((e.index, e.wrong), (vec![1], 2));
+        assert!(seen.fraction.unwrap() > 9e5, "{seen:?}");
+        let ints = Data::Int(Array::new(&[1], vec![7]));
+        assert_eq!(compare_measured(Type::I8, &[7], &ints, &arithmetic()).0.fraction, None);
     }
 
     /// A result in a narrower type may be the rounding of any number within the radius, and no other.

@@ -2,6 +2,8 @@
 
 mod launch;
 mod runtime;
+mod support;
+mod unary;
 
 use crate::Case;
 
@@ -9,6 +11,7 @@ use crate::Case;
 pub fn all() -> Vec<Case> {
     let mut all = Vec::new();
     runtime::cases(&mut all);
+    all.extend([unary::cases()].into_iter().flatten());
     all.sort_by(|a: &Case, b: &Case| (a.level, &a.id).cmp(&(b.level, &b.id)));
     all
 }
