@@ -11,6 +11,8 @@ use anychip_oracle::{
 };
 
 type Function = fn(&Tensor) -> Result<Tensor>;
+/// A sign's way: the bits of an element and the bit of its sign.
+type Flip = fn(u64, u64) -> u64;
 
 /// The library's function of each row of the table.
 pub const UNARY: &[(&str, Function)] = &[
@@ -162,7 +164,7 @@ pub fn cases() -> Vec<Case> {
 
 /// What only moves or flips a sign is compared by bits: −0 is not 0.
 fn signs() -> Vec<Case> {
-    let flips: [(&str, Function, fn(u64, u64) -> u64); 2] =
+    let flips: [(&str, Function, Flip); 2] =
         [("neg", Tensor::neg, |bits, sign| bits ^ sign), ("abs", Tensor::abs, |bits, sign| bits & !sign)];
     let mut all = Vec::new();
     for (op, f, meaning) in flips {
