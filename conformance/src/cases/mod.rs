@@ -1,6 +1,11 @@
 //! Every case, by area. A file holds one area and makes its cases by loops over operations, types and shape classes.
 
+mod binary;
+mod choice;
+mod integers;
 mod launch;
+mod reduce;
+mod rows;
 mod runtime;
 mod support;
 mod unary;
@@ -11,7 +16,9 @@ use crate::Case;
 pub fn all() -> Vec<Case> {
     let mut all = Vec::new();
     runtime::cases(&mut all);
-    all.extend([unary::cases()].into_iter().flatten());
+    let operations =
+        [unary::cases(), binary::cases(), integers::cases(), choice::cases(), reduce::cases(), rows::cases()];
+    all.extend(operations.into_iter().flatten());
     all.sort_by(|a: &Case, b: &Case| (a.level, &a.id).cmp(&(b.level, &b.id)));
     all
 }
