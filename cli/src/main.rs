@@ -1,6 +1,7 @@
 //! The `anychip` command: which chips are here, what they can do, how fast they are.
 
 mod bench;
+mod conform;
 mod devices;
 mod tune;
 
@@ -38,6 +39,12 @@ enum Command {
     Bench(bench::Args),
     /// Measures kernel schedules on a device and keeps the fastest that compute the same
     Tune(tune::Args),
+    /// Whether applications may move to a device: a level, and every failure with the line that replays it
+    #[command(after_help = conform::HELP, args_conflicts_with_subcommands = true)]
+    Conform(conform::Args),
+    /// Runs conformance cases in place of the command: what kills it then kills this process
+    #[command(hide = true, name = conform::SHARD)]
+    ConformShard,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,6 +69,8 @@ fn main() -> ExitCode {
         }
         Command::Bench(args) => bench::run(&args),
         Command::Tune(args) => tune::run(&args),
+        Command::Conform(args) => return conform::run(&args),
+        Command::ConformShard => return conform::shard(),
     };
     match done.and_then(|text| print(&text)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -24,6 +24,8 @@ pub struct Case {
     pub shape: &'static str,
     /// Whether the level is out of reach where the device says `Unsupported`.
     pub mandatory: bool,
+    /// It goes on for as long as [`Subject::soak`] says; it runs last.
+    pub soaks: bool,
     /// Does it. The numbers are keyed on suite, id and seed.
     pub run: Arc<Run>,
 }
@@ -46,12 +48,26 @@ impl Case {
         let id = id.into();
         let first = id.split('/').next().unwrap_or_default();
         let level = LEVELS.iter().position(|l| *l == first).unwrap_or_else(|| panic!("{id}: no level has this name"));
-        Case { level: level as u8, about: about.into(), ty, shape, mandatory: true, run: Arc::new(run), id }
+        Case {
+            level: level as u8,
+            about: about.into(),
+            ty,
+            shape,
+            mandatory: true,
+            soaks: false,
+            run: Arc::new(run),
+            id,
+        }
     }
 
     /// The same, but a device may lack it: what it lacks is listed and caps nothing.
     pub fn optional(self) -> Case {
         Case { mandatory: false, ..self }
+    }
+
+    /// The same, but it goes on for as long as [`Subject::soak`] says, beyond the time that other cases have.
+    pub fn soaking(self) -> Case {
+        Case { soaks: true, ..self }
     }
 
     /// The second part of the id.

@@ -9,7 +9,10 @@ pub use anychip_oracle as oracle;
 pub mod case;
 pub mod cases;
 pub mod judge;
+pub mod levels;
+pub mod run;
 pub mod subject;
+pub mod verdict;
 pub mod watch;
 
 pub use case::{Case, Failure, Seen};

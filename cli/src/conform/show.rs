@@ -1,0 +1,155 @@
+//! What a run says on the terminal: counts of cases, the table by area, the verdict, every failure.
+
+use super::Args;
+use anychip::hal::DeviceInfo;
+use anychip_conformance::{
+    Case,
+    case::{LEVELS, SUITE},
+    run::{Outcome, Selection, Verdict},
+    verdict::{Counts, Judgement, Obstacle},
+};
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
+use std::{collections::BTreeMap, fmt::Write};
+
+/// Shortfalls that are printed; a bundle has all of them.
+const SHOWN: usize = 25;
+
+fn table(header: &[&str]) -> Table {
+    let mut t = Table::new();
+    t.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(header.to_vec());
+    t
+}
+
+fn number(n: usize) -> Cell {
+    let cell = Cell::new(if n == 0 { String::new() } else { n.to_string() });
+    cell.set_alignment(CellAlignment::Right)
+}
+
+/// How many cases there are, by operation, type, shape and level.
+pub fn list(cases: &[Case], ids: bool) -> String {
+    let mut out = String::new();
+    if ids {
+        out.extend(cases.iter().flat_map(|c| [c.id.as_str(), "\n"]));
+    }
+    let by: [(&str, &dyn Fn(&Case) -> String); 4] = [
+        ("operation", &|c| c.about.clone()),
+        ("type", &|c| c.ty.map_or("none".into(), |t| format!("{t:?}").to_lowercase())),
+        ("shape", &|c| c.shape.to_string()),
+        ("area", &|c| c.area().to_string()),
+    ];
+    for (what, key) in by {
+        let mut rows: BTreeMap<String, [usize; 5]> = BTreeMap::new();
+        for c in cases {
+            let row = rows.entry(key(c)).or_default();
+            row[c.level as usize] += 1;
+            row[4] += 1;
+        }
+        let mut t = table(&[what, LEVELS[0], LEVELS[1], LEVELS[2], LEVELS[3], "all"]);
+        for (name, counts) in rows {
+            t.add_row(std::iter::once(Cell::new(name)).chain(counts.map(number)));
+        }
+        let _ = writeln!(out, "{t}");
+    }
+    let mut levels = [0; 4];
+    cases.iter().for_each(|c| levels[c.level as usize] += 1);
+    let by_level: Vec<_> = LEVELS.iter().zip(levels).map(|(name, n)| format!("{n} {name}")).collect();
+    let optional = cases.iter().filter(|c| !c.mandatory).count();
+    let _ = writeln!(out, "{} cases: {}; {optional} of them optional", cases.len(), by_level.join(", "));
+    out
+}
+
+/// The line that replays a case.
+fn replay(device: &str, id: &str, seed: u64) -> String {
+    format!("anychip conform --device {device} --filter {id} --seed {seed}")
+}
+
+/// What came of a run.
+pub fn verdict(
+    info: &DeviceInfo,
+    args: &Args,
+    selection: &Selection,
+    outcomes: &[Outcome],
+    judged: &Judgement,
+) -> String {
+    let mut out = String::new();
+    let mut t = table(&["level", "area", "pass", "fail", "crash", "hang", "unsupported", "largest error"]);
+    for ((level, area), counts) in &judged.areas {
+        let prefix = format!("{}/{area}/", LEVELS[*level as usize]);
+        let of = outcomes.iter().filter(|o| o.id.starts_with(&prefix));
+        let worst = of.filter_map(|o| o.seen.fraction).reduce(f64::max);
+        let worst = worst.map_or(String::new(), |w| format!("{w:.2} of its bound"));
+        t.add_row(row(&format!("{level} {}", LEVELS[*level as usize]), area, *counts, worst));
+    }
+    t.add_row(row("", "all", judged.counts, String::new()));
+    let _ = writeln!(out, "{t}");
+    let device = args.device.as_deref().unwrap_or_default();
+    let failed: Vec<_> = outcomes.iter().filter(|o| o.verdict.is_failure()).collect();
+    for o in failed.iter().take(SHOWN) {
+        let why = o.why.as_deref().unwrap_or_default();
+        let _ = writeln!(out, "\n{}: {}\n  {why}\n  {}", o.verdict.name(), o.id, replay(device, &o.id, args.seed));
+    }
+    if failed.len() > SHOWN {
+        let _ = writeln!(out, "\n… and {} more; --report DIR writes all of them", failed.len() - SHOWN);
+    }
+    for s in judged.short.iter().filter(|s| matches!(s.obstacle, Obstacle::Unexpected | Obstacle::Waived)).take(SHOWN) {
+        let _ = writeln!(out, "\n{}: {}", s.id, s.why);
+    }
+    let lacking: Vec<_> = judged.short.iter().filter(|s| s.obstacle == Obstacle::Unsupported).collect();
+    if !lacking.is_empty() {
+        let _ = writeln!(out, "\nmandatory and not there:");
+        for s in lacking.iter().take(SHOWN) {
+            let _ = writeln!(out, "  {}: {}", s.id, s.why);
+        }
+        if lacking.len() > SHOWN {
+            let _ = writeln!(out, "  … and {} more", lacking.len() - SHOWN);
+        }
+    }
+    let i = &info.identity;
+    let _ = writeln!(out, "\n{} {} ({} {})", info.id, i.name, i.driver, i.version);
+    let _ = writeln!(out, "{}", words(judged, args, selection));
+    out
+}
+
+fn row(level: &str, area: &str, c: Counts, worst: String) -> Vec<Cell> {
+    let of = |v: Verdict| {
+        let cell = number(c.get(v));
+        if v.is_failure() && c.get(v) > 0 { cell.fg(Color::Red) } else { cell }
+    };
+    let counts = [Verdict::Pass, Verdict::Fail, Verdict::Crash, Verdict::Hang, Verdict::Unsupported].map(of);
+    [Cell::new(level), Cell::new(area)].into_iter().chain(counts).chain([Cell::new(worst)]).collect()
+}
+
+/// The verdict in a sentence.
+fn words(judged: &Judgement, args: &Args, selection: &Selection) -> String {
+    let c = judged.counts;
+    let of = format!("{} of {} cases passed, suite {SUITE}, seed {}", c.pass, c.all(), args.seed);
+    if !selection.is_all() {
+        return format!("no level: only what matches the filter was run; {of}");
+    }
+    let reached = match judged.level {
+        Some(level) => format!("level {level} {}", LEVELS[level as usize]),
+        None => "no level".into(),
+    };
+    let mut text = format!("{reached}: {of}");
+    if judged.exact {
+        text += "; exact";
+    }
+    if judged.level == Some(3) && args.soak < 3600 {
+        let _ = write!(text, "; soaked for {} s instead of an hour", args.soak);
+    }
+    if let Some(cap) = judged.short.iter().map(|s| s.level).min() {
+        let so: Vec<_> = judged.short.iter().filter(|s| s.level == cap).collect();
+        let count = |o| so.iter().filter(|s| s.obstacle == o).count();
+        let parts = [
+            (Obstacle::Failed, "failed"),
+            (Obstacle::Waived, "waived"),
+            (Obstacle::Unexpected, "listed as failing but passed"),
+            (Obstacle::Unsupported, "mandatory and not there"),
+            (Obstacle::Missing, "not run"),
+        ];
+        let parts: Vec<_> =
+            parts.iter().filter(|(o, _)| count(*o) > 0).map(|(o, name)| format!("{} {name}", count(*o))).collect();
+        let _ = write!(text, "; level {cap} is out of reach: {}", parts.join(", "));
+    }
+    text
+}
