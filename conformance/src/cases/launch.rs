@@ -35,12 +35,16 @@ pub mod code {
     pub const UNSUPPORTED: u32 = 3;
     /// `OutOfMemory`.
     pub const MEMORY: u32 = 4;
+    /// `DeviceLost`.
+    pub const LOST: u32 = 6;
     /// `Timeout`.
     pub const TIMEOUT: u32 = 7;
     /// `InvalidArgument`.
     pub const INVALID: u32 = 8;
     /// `DTypeMismatch`.
     pub const DTYPE: u32 = 10;
+    /// `Backend`.
+    pub const BACKEND: u32 = 13;
 }
 
 /// Random bytes.

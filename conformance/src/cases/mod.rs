@@ -2,7 +2,9 @@
 
 mod binary;
 mod choice;
+mod facts;
 mod integers;
+mod ir;
 mod launch;
 mod reduce;
 mod rows;
@@ -19,6 +21,8 @@ pub fn all() -> Vec<Case> {
     let operations =
         [unary::cases(), binary::cases(), integers::cases(), choice::cases(), reduce::cases(), rows::cases()];
     all.extend(operations.into_iter().flatten());
+    ir::cases(&mut all);
+    facts::cases(&mut all);
     all.sort_by(|a: &Case, b: &Case| (a.level, &a.id).cmp(&(b.level, &b.id)));
     all
 }
