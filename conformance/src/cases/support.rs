@@ -163,7 +163,6 @@ impl Trial<'_> {
     }
 
     /// The arithmetic for some values: without rounding where partial sums are exact.
-    #[allow(dead_code)]
     pub fn arithmetic_of(&self, ty: Type, values: Values) -> Arithmetic {
         let a = self.arithmetic(ty);
         if values == Values::Exact { a.without_rounding() } else { a }
@@ -289,7 +288,6 @@ impl Trial<'_> {
     }
 
     /// Judges a result that must be equal bit for bit.
-    #[allow(dead_code)]
     pub fn same(&mut self, got: Result<Tensor>, ty: Type, want: &Array<u64>) -> Outcome {
         self.same_of(got, ty, want, &[])
     }
