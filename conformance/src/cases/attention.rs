@@ -105,21 +105,35 @@ pub fn cases() -> Vec<Case> {
         t.judge(q.tensor.attention(&k.tensor, &v.tensor, Some(&m.tensor), None, false), Type::F32, want, &a)
     }));
     for rank in [2usize, 3] {
-        all.push(case_of("inference", "attention", "attention", Type::F32, "unaligned", &format!("rank-{rank}"), move |t| {
-            let lead: &[usize] = if rank == 2 { &[] } else { &[3] };
-            let dims = |last: [usize; 2]| [lead, &last[..]].concat();
-            let values = Values::Range(-2.0, 2.0);
-            let q = t.dense(Type::F32, &dims([5, 8]), values)?;
-            let k = t.dense(Type::F32, &dims([7, 8]), values)?;
-            let v = t.dense(Type::F32, &dims([7, 6]), values)?;
-            let heads = if rank == 2 { 1 } else { 3 };
-            let four = |x: &Operand, last: [usize; 2]| x.real().reshape(&[1, heads, last[0], last[1]]);
-            let a = t.arithmetic(Type::F32);
-            let scale = f64::from(1.0 / 8f32.sqrt());
-            let want = linear::attention(&a, [&four(&q, [5, 8]), &four(&k, [7, 8]), &four(&v, [7, 6])], None, scale, false);
-            let want = want.reshape(&dims([5, 6]));
-            t.judge(q.tensor.attention(&k.tensor, &v.tensor, None, None, false), Type::F32, want, &a)
-        }));
+        all.push(case_of(
+            "inference",
+            "attention",
+            "attention",
+            Type::F32,
+            "unaligned",
+            &format!("rank-{rank}"),
+            move |t| {
+                let lead: &[usize] = if rank == 2 { &[] } else { &[3] };
+                let dims = |last: [usize; 2]| [lead, &last[..]].concat();
+                let values = Values::Range(-2.0, 2.0);
+                let q = t.dense(Type::F32, &dims([5, 8]), values)?;
+                let k = t.dense(Type::F32, &dims([7, 8]), values)?;
+                let v = t.dense(Type::F32, &dims([7, 6]), values)?;
+                let heads = if rank == 2 { 1 } else { 3 };
+                let four = |x: &Operand, last: [usize; 2]| x.real().reshape(&[1, heads, last[0], last[1]]);
+                let a = t.arithmetic(Type::F32);
+                let scale = f64::from(1.0 / 8f32.sqrt());
+                let want = linear::attention(
+                    &a,
+                    [&four(&q, [5, 8]), &four(&k, [7, 8]), &four(&v, [7, 6])],
+                    None,
+                    scale,
+                    false,
+                );
+                let want = want.reshape(&dims([5, 6]));
+                t.judge(q.tensor.attention(&k.tensor, &v.tensor, None, None, false), Type::F32, want, &a)
+            },
+        ));
     }
     all
 }

@@ -117,7 +117,9 @@ fn uniform() -> Vec<Case> {
 
 fn integers() -> Vec<Case> {
     let mut all = Vec::new();
-    for (ty, low, high) in [(Type::I32, -5i64, 6i64), (Type::U8, 0, 256), (Type::U32, 0, 1 << 32), (Type::I64, -1000, 1000)] {
+    for (ty, low, high) in
+        [(Type::I32, -5i64, 6i64), (Type::U8, 0, 256), (Type::U32, 0, 1 << 32), (Type::I64, -1000, 1000)]
+    {
         for (variant, seed, position) in STARTS {
             all.push(case("create", "randint", ty, "prime", variant, move |t| {
                 let want = Array::build(&[1009], |i| {

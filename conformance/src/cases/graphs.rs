@@ -67,7 +67,9 @@ fn tight(t: &mut Trial<'_>, want: &Numbers, most: f64) {
     let size = want.data.iter().map(|x| x.value.hi.abs()).fold(0.0, f64::max);
     let wide = want.data.iter().map(|x| x.radius).fold(0.0, f64::max);
     if wide > most * size {
-        t.seen.notes.push(format!("the bound is {wide:e} for numbers up to {size:e}: the device's arithmetic is declared coarsely"));
+        t.seen.notes.push(format!(
+            "the bound is {wide:e} for numbers up to {size:e}: the device's arithmetic is declared coarsely"
+        ));
     }
 }
 
@@ -76,36 +78,60 @@ fn fused() -> Vec<Case> {
     type Graph = fn(&Tensor, &Tensor) -> Result<Tensor>;
     type Meaning = fn(&Means, &Numbers, &Numbers) -> Numbers;
     let rows: [(&str, Graph, Meaning); 7] = [
-        ("chain", |x, y| x.mul(y)?.add(x)?.sub(y)?.mul(x)?.abs()?.neg(), |m, x, y| {
-            let z = m.mul(x, y);
-            let z = m.add(&z, x);
-            let z = m.add(&z, &y.map(|y| y.negated()));
-            m.mul(&z, x).map(|z| z.abs().negated())
-        }),
-        ("one-value-twice", |x, y| {
-            let sum = x.add(y)?;
-            sum.mul(&sum)?.add(&sum)
-        }, |m, x, y| {
-            let sum = m.add(x, y);
-            m.add(&m.mul(&sum, &sum), &sum)
-        }),
+        (
+            "chain",
+            |x, y| x.mul(y)?.add(x)?.sub(y)?.mul(x)?.abs()?.neg(),
+            |m, x, y| {
+                let z = m.mul(x, y);
+                let z = m.add(&z, x);
+                let z = m.add(&z, &y.map(|y| y.negated()));
+                m.mul(&z, x).map(|z| z.abs().negated())
+            },
+        ),
+        (
+            "one-value-twice",
+            |x, y| {
+                let sum = x.add(y)?;
+                sum.mul(&sum)?.add(&sum)
+            },
+            |m, x, y| {
+                let sum = m.add(x, y);
+                m.add(&m.mul(&sum, &sum), &sum)
+            },
+        ),
         ("before-a-sum", |x, y| x.mul(y)?.sum(1), |m, x, y| reduce::sum(&m.a, &m.mul(x, y), &[1]).without(&[1])),
-        ("behind-a-sum", |x, y| x.sum_keepdim(1)?.mul(y)?.add(x), |m, x, y| {
-            let sum = m.between(reduce::sum(&m.a, x, &[1]));
-            m.add(&m.mul(&sum, y), x)
-        }),
-        ("sum-of-sums", |x, y| x.sum(1)?.add(y.sum(1)?)?.sum(0), |m, x, y| {
-            let part = |x: &Numbers| m.between(reduce::sum(&m.a, x, &[1])).without(&[1]);
-            reduce::sum(&m.a, &m.add(&part(x), &part(y)), &[0]).without(&[0])
-        }),
-        ("product-of-a-product", |x, y| x.matmul(&y.t()?)?.matmul(y), |m, x, y| {
-            let first = m.between(linear::matmul(&m.a, x, &y.swap(0, 1)));
-            linear::matmul(&m.a, &first, y)
-        }),
-        ("views-between", |x, y| x.add(y)?.t()?.flip(0)?.narrow(1, 2, 9)?.mul(0.5), |m, x, y| {
-            let sum = m.add(x, y).swap(0, 1).flip(0).slice(1, 2, 1, 9);
-            m.mul(&sum, &Array::full(&[], Number::from(0.5)))
-        }),
+        (
+            "behind-a-sum",
+            |x, y| x.sum_keepdim(1)?.mul(y)?.add(x),
+            |m, x, y| {
+                let sum = m.between(reduce::sum(&m.a, x, &[1]));
+                m.add(&m.mul(&sum, y), x)
+            },
+        ),
+        (
+            "sum-of-sums",
+            |x, y| x.sum(1)?.add(y.sum(1)?)?.sum(0),
+            |m, x, y| {
+                let part = |x: &Numbers| m.between(reduce::sum(&m.a, x, &[1])).without(&[1]);
+                reduce::sum(&m.a, &m.add(&part(x), &part(y)), &[0]).without(&[0])
+            },
+        ),
+        (
+            "product-of-a-product",
+            |x, y| x.matmul(&y.t()?)?.matmul(y),
+            |m, x, y| {
+                let first = m.between(linear::matmul(&m.a, x, &y.swap(0, 1)));
+                linear::matmul(&m.a, &first, y)
+            },
+        ),
+        (
+            "views-between",
+            |x, y| x.add(y)?.t()?.flip(0)?.narrow(1, 2, 9)?.mul(0.5),
+            |m, x, y| {
+                let sum = m.add(x, y).swap(0, 1).flip(0).slice(1, 2, 1, 9);
+                m.mul(&sum, &Array::full(&[], Number::from(0.5)))
+            },
+        ),
     ];
     let mut all = Vec::new();
     for (op, f, meaning) in rows {
@@ -114,7 +140,10 @@ fn fused() -> Vec<Case> {
                 continue;
             }
             all.push(case("graphs", op, ty, "unaligned", "", move |t| {
-                let (x, y) = (t.dense(ty, &[13, 37], Values::Range(-2.0, 2.0))?, t.dense(ty, &[13, 37], Values::Range(-2.0, 2.0))?);
+                let (x, y) = (
+                    t.dense(ty, &[13, 37], Values::Range(-2.0, 2.0))?,
+                    t.dense(ty, &[13, 37], Values::Range(-2.0, 2.0))?,
+                );
                 let m = Means { a: t.arithmetic(ty), ty };
                 let want = meaning(&m, &x.real(), &y.real());
                 t.judge(f(&x.tensor, &y.tensor), ty, want, &m.a)
@@ -132,8 +161,9 @@ fn programs() -> Vec<Case> {
             let w = t.dense(Type::F32, &[37, 19], Values::Exact)?;
             let example = t.dense(Type::F32, &[13, 37], Values::Exact)?;
             let weight = w.tensor.clone();
-            let program =
-                Program::new(&t.on.device, std::slice::from_ref(&example.tensor), |x| Ok(vec![x[0].matmul(&weight)?.add(1)?]))?;
+            let program = Program::new(&t.on.device, std::slice::from_ref(&example.tensor), |x| {
+                Ok(vec![x[0].matmul(&weight)?.add(1)?])
+            })?;
             let m = Means { a: t.arithmetic(Type::F32).without_rounding(), ty: Type::F32 };
             let mut results: Vec<(Tensor, Numbers)> = vec![];
             for _ in 0..runs {
@@ -321,7 +351,8 @@ fn minilm(t: &mut Trial<'_>, padded: bool) -> Outcome {
     let blocks: Vec<Block> = (0..LAYERS).map(|_| Block::new(t, ty, s, 0.1)).collect::<Result<_>>()?;
     // Rows of 9, 6 and 2 tokens, filled up with token 0.
     let lengths = if padded { [9, 6, 2] } else { [9, 9, 9] };
-    let tokens = Array::build(&[s.batch, s.length], |i| if i[1] < lengths[i[0]] { 1 + t.r.below(WORDS - 1) as u64 } else { 0 });
+    let tokens =
+        Array::build(&[s.batch, s.length], |i| if i[1] < lengths[i[0]] { 1 + t.r.below(WORDS - 1) as u64 } else { 0 });
     let ids = t.operand(Type::U32, tokens)?;
     let there = Array::build(&[s.batch, s.length], |i| (i[1] < lengths[i[0]]) as u64);
     let mask = t.floats(ty, &[s.batch, s.length], there.data.iter().map(|&x| x as f64))?;
@@ -343,10 +374,13 @@ fn minilm(t: &mut Trial<'_>, padded: bool) -> Outcome {
     let m = Means { a: t.arithmetic(ty), ty };
     let places = m.add(&positions.real().slice(0, 0, 1, s.length), &segment.real());
     let table = words.real();
-    let taken = Array::build(&[s.batch, s.length, width], |i| *table.at(&[ids.bits.data[i[0] * s.length + i[1]] as usize, i[2]]));
+    let taken = Array::build(&[s.batch, s.length, width], |i| {
+        *table.at(&[ids.bits.data[i[0] * s.length + i[1]] as usize, i[2]])
+    });
     let x = m.add(&taken, &places).reshape(&[s.batch * s.length, width]);
     let mut x = m.norm(&x, &first);
-    let seen = there.map(|&x| Number::from(if x == 1 { 0.0 } else { f64::NEG_INFINITY })).reshape(&[s.batch, 1, 1, s.length]);
+    let seen =
+        there.map(|&x| Number::from(if x == 1 { 0.0 } else { f64::NEG_INFINITY })).reshape(&[s.batch, 1, 1, s.length]);
     for b in &blocks {
         x = b.meaning(&m, &x, s, padded.then_some(&seen), false);
     }
@@ -360,4 +394,3 @@ fn minilm(t: &mut Trial<'_>, padded: bool) -> Outcome {
     tight(t, &want, 1e-2);
     t.judge(run(), ty, want, &m.a)
 }
-

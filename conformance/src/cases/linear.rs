@@ -64,17 +64,7 @@ pub fn cases() -> Vec<Case> {
 
 fn shapes() -> Vec<Case> {
     let mut all = Vec::new();
-    let types = [
-        Type::F32,
-        Type::F16,
-        Type::BF16,
-        Type::F64,
-        Type::I32,
-        Type::I64,
-        Type::U32,
-        Type::U8,
-        Type::I8,
-    ];
+    let types = [Type::F32, Type::F16, Type::BF16, Type::F64, Type::I32, Type::I64, Type::U32, Type::U8, Type::I8];
     for ty in types {
         for (n, s) in SHAPES.iter().enumerate() {
             let some = match ty {
@@ -113,7 +103,8 @@ enum Tail {
 fn tail_cases() -> Vec<Case> {
     let mut all = Vec::new();
     for ty in [Type::F32, Type::F16, Type::BF16, Type::I32] {
-        for (name, which) in [("tail-of-k", Tail::K), ("tail-of-rows", Tail::Rows), ("tail-of-columns", Tail::Columns)] {
+        for (name, which) in [("tail-of-k", Tail::K), ("tail-of-rows", Tail::Rows), ("tail-of-columns", Tail::Columns)]
+        {
             all.push(case("matmul", "matmul", ty, "unaligned", name, move |t| {
                 for n in tails() {
                     let [rows, k, columns] = match which {
@@ -198,9 +189,11 @@ fn layouts() -> Vec<Case> {
 fn specials() -> Vec<Case> {
     let mut all = Vec::new();
     for ty in [Type::F32, Type::F16] {
-        for (kind, specials) in
-            [("nan", &[f64::NAN][..]), ("infinity", &[f64::INFINITY]), ("infinities", &[f64::INFINITY, f64::NEG_INFINITY])]
-        {
+        for (kind, specials) in [
+            ("nan", &[f64::NAN][..]),
+            ("infinity", &[f64::INFINITY]),
+            ("infinities", &[f64::INFINITY, f64::NEG_INFINITY]),
+        ] {
             for left in [true, false] {
                 let variant = format!("{kind}-{}", if left { "left" } else { "right" });
                 all.push(case("matmul", "matmul", ty, "unaligned", &variant, move |t| {

@@ -126,9 +126,11 @@ fn outside_ids() -> Vec<Case> {
                 let (tensor, int, none) = (hidden(&id.tensor)?, id.int(), outside(ty));
                 match op {
                     "gather" => t.same(x.tensor.gather(0, &tensor), ty, &index::gather(&x.bits, 0, &int, &none)),
-                    "index_select" => {
-                        t.same(x.tensor.index_select(0, &tensor), ty, &index::index_select(&x.bits, 0, &int.data, &none))
-                    }
+                    "index_select" => t.same(
+                        x.tensor.index_select(0, &tensor),
+                        ty,
+                        &index::index_select(&x.bits, 0, &int.data, &none),
+                    ),
                     "take" => t.same(x.tensor.take(&tensor), ty, &index::take(&x.bits, &int, &none)),
                     _ => t.same(x.tensor.embedding(&tensor), ty, &index::embedding(&x.bits, &int, &none)),
                 }
@@ -179,7 +181,11 @@ fn writes() -> Vec<Case> {
             let source = t.dense(ty, &[7, 31], Values::AnyBits)?;
             let (tensor, int) = ids(t, Type::U32, &[7], 19, true)?;
             let wide = Array::build(&[7, 31], |i| int.data[i[0]]);
-            t.same(x.tensor.index_copy(0, &tensor, &source.tensor), ty, &index::scatter(&x.bits, 0, &wide, &source.bits))
+            t.same(
+                x.tensor.index_copy(0, &tensor, &source.tensor),
+                ty,
+                &index::scatter(&x.bits, 0, &wide, &source.bits),
+            )
         }));
     }
     // All to one place, in order; each to its own; some outside, unknown to the host.

@@ -165,9 +165,9 @@ fn ways() -> Vec<Case> {
 /// The places that sort an axis.
 fn order(x: &Data, ty: Type, bits: &Array<u64>, axis: usize, descending: bool) -> Array<i128> {
     match x {
-        Data::Real(_) => index::argsort(bits, axis, descending, |p, q| {
-            index::order(ty.float_of_bits(*p), ty.float_of_bits(*q))
-        }),
+        Data::Real(_) => {
+            index::argsort(bits, axis, descending, |p, q| index::order(ty.float_of_bits(*p), ty.float_of_bits(*q)))
+        }
         Data::Int(x) => index::argsort(x, axis, descending, i128::cmp),
     }
 }
@@ -226,7 +226,9 @@ fn tops() -> Vec<Case> {
         t.same(Ok(values), ty, &index::gather(&x.bits, axis, &want, &0))
     };
     for ty in [Type::F32, Type::F16, Type::I32] {
-        for (variant, k, largest) in [("largest", 5, true), ("smallest", 5, false), ("one", 1, true), ("all", 147, true)] {
+        for (variant, k, largest) in
+            [("largest", 5, true), ("smallest", 5, false), ("one", 1, true), ("all", 147, true)]
+        {
             all.push(case_of("inference", "sort", "topk", ty, "unaligned", variant, move |t| {
                 run(t, ty, &[7, 147], k, 1, largest)
             }));

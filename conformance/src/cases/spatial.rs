@@ -260,7 +260,9 @@ fn pools() -> Vec<Case> {
         }
     }
     for op in ["max_pool1d", "avg_pool1d"] {
-        for (variant, stride, padding, dilation) in [("", 3usize, 0usize, 1usize), ("moved", 2, 1, 1), ("dilated", 2, 1, 2)] {
+        for (variant, stride, padding, dilation) in
+            [("", 3usize, 0usize, 1usize), ("moved", 2, 1, 1), ("dilated", 2, 1, 2)]
+        {
             if op == "avg_pool1d" && variant == "dilated" {
                 continue;
             }
@@ -275,7 +277,9 @@ fn pools() -> Vec<Case> {
                 let how = Pool1d::new(3).stride(stride).padding(padding).dilation(dilation);
                 let a = t.arithmetic(Type::F32);
                 match op {
-                    "max_pool1d" => t.judge(x.tensor.max_pool1d(how), Type::F32, spatial::max_pool(&x.real(), &pool), &a),
+                    "max_pool1d" => {
+                        t.judge(x.tensor.max_pool1d(how), Type::F32, spatial::max_pool(&x.real(), &pool), &a)
+                    }
                     _ => t.judge(x.tensor.avg_pool1d(how), Type::F32, spatial::avg_pool(&a, &x.real(), &pool), &a),
                 }
             }));
@@ -313,9 +317,12 @@ fn adaptive() -> Vec<Case> {
                     let a = t.arithmetic(ty);
                     let real = x.real();
                     match op {
-                        "adaptive_avg_pool2d" => {
-                            t.judge(x.tensor.adaptive_avg_pool2d(to), ty, spatial::adaptive_avg_pool(&a, &real, &to), &a)
-                        }
+                        "adaptive_avg_pool2d" => t.judge(
+                            x.tensor.adaptive_avg_pool2d(to),
+                            ty,
+                            spatial::adaptive_avg_pool(&a, &real, &to),
+                            &a,
+                        ),
                         _ => t.judge(x.tensor.adaptive_max_pool2d(to), ty, spatial::adaptive_max_pool(&real, &to), &a),
                     }
                 }));
@@ -344,7 +351,9 @@ fn sizes() -> Vec<Case> {
     let modes = [("nearest", Resize::Nearest), ("linear", Resize::Linear), ("corners", Resize::LinearAlignCorners)];
     for ty in [Type::F32, Type::F16, Type::BF16] {
         for (name, mode) in modes {
-            for (variant, n, to) in [("up", 7usize, 19usize), ("down", 19, 7), ("same", 11, 11), ("to-one", 11, 1), ("double", 8, 16)] {
+            for (variant, n, to) in
+                [("up", 7usize, 19usize), ("down", 19, 7), ("same", 11, 11), ("to-one", 11, 1), ("double", 8, 16)]
+            {
                 if ty == Type::BF16 && variant != "up" || ty == Type::F16 && !["up", "down"].contains(&variant) {
                     continue;
                 }
@@ -363,18 +372,32 @@ fn sizes() -> Vec<Case> {
     }
     // Images: one axis after the other.
     for (name, mode) in modes {
-        all.push(case_of("inference", "resize", "interpolate", Type::F32, "unaligned", &format!("{name}-image"), move |t| {
-            let x = t.dense(Type::F32, &[1, 3, 7, 9], Values::Range(-3.0, 3.0))?;
-            let a = t.arithmetic(Type::F32);
-            let want = match mode {
-                Resize::Nearest => spatial::resize_nearest(&spatial::resize_nearest(&x.real(), 2, 13), 3, 5),
-                _ => {
-                    let corners = mode == Resize::LinearAlignCorners;
-                    spatial::resize_linear(&a, &spatial::resize_linear(&a, &x.real(), 2, 13, corners), 3, 5, corners)
-                }
-            };
-            t.judge(x.tensor.interpolate((13, 5), mode), Type::F32, want, &a)
-        }));
+        all.push(case_of(
+            "inference",
+            "resize",
+            "interpolate",
+            Type::F32,
+            "unaligned",
+            &format!("{name}-image"),
+            move |t| {
+                let x = t.dense(Type::F32, &[1, 3, 7, 9], Values::Range(-3.0, 3.0))?;
+                let a = t.arithmetic(Type::F32);
+                let want = match mode {
+                    Resize::Nearest => spatial::resize_nearest(&spatial::resize_nearest(&x.real(), 2, 13), 3, 5),
+                    _ => {
+                        let corners = mode == Resize::LinearAlignCorners;
+                        spatial::resize_linear(
+                            &a,
+                            &spatial::resize_linear(&a, &x.real(), 2, 13, corners),
+                            3,
+                            5,
+                            corners,
+                        )
+                    }
+                };
+                t.judge(x.tensor.interpolate((13, 5), mode), Type::F32, want, &a)
+            },
+        ));
     }
     for ty in [Type::U8, Type::I32] {
         all.push(case_of("inference", "resize", "interpolate", ty, "unaligned", "nearest-up", move |t| {

@@ -45,26 +45,32 @@ fn repeated(x: &Bits, times: &[usize]) -> Bits {
 static VIEWS: [View; 38] = [
     view("reshape", "", &[7, 147], |x| x.reshape((21, 49)), |x| x.reshape(&[21, 49])),
     view("reshape", "what-is-left", &[7, 147], |x| x.reshape((3, -1)), |x| x.reshape(&[3, 343])),
-    view("reshape", "of-permuted", &[6, 35, 4], |x| x.permute((2, 0, 1))?.reshape((8, 105)), |x| {
-        x.permute(&[2, 0, 1]).reshape(&[8, 105])
-    }),
+    view(
+        "reshape",
+        "of-permuted",
+        &[6, 35, 4],
+        |x| x.permute((2, 0, 1))?.reshape((8, 105)),
+        |x| x.permute(&[2, 0, 1]).reshape(&[8, 105]),
+    ),
     view("flatten", "", &[3, 7, 5, 11], |x| x.flatten(1, 2), |x| x.reshape(&[3, 35, 11])),
     view("squeeze", "", &[7, 1, 147], |x| x.squeeze(1), |x| x.reshape(&[7, 147])),
     view("unsqueeze", "", &[7, 147], |x| x.unsqueeze(1), |x| x.reshape(&[7, 1, 147])),
     view("permute", "rank-3", &[7, 11, 13], |x| x.permute((2, 0, 1)), |x| x.permute(&[2, 0, 1])),
     view("permute", "rank-4", &[3, 7, 5, 11], |x| x.permute((0, 2, 1, 3)), |x| x.permute(&[0, 2, 1, 3])),
-    view("permute", "rank-8", EIGHT, |x| x.permute((7, 2, 5, 0, 4, 1, 6, 3)), |x| {
-        x.permute(&[7, 2, 5, 0, 4, 1, 6, 3])
-    }),
+    view("permute", "rank-8", EIGHT, |x| x.permute((7, 2, 5, 0, 4, 1, 6, 3)), |x| x.permute(&[7, 2, 5, 0, 4, 1, 6, 3])),
     view("transpose", "", &[33, 65], |x| x.transpose(0, 1), |x| x.swap(0, 1)),
     view("transpose", "aligned", &[64, 32], |x| x.transpose(0, 1), |x| x.swap(0, 1)),
     view("t", "", &[3, 17, 19], |x| x.t(), |x| x.swap(1, 2)),
     view("movedim", "", &[3, 7, 5, 11], |x| x.movedim(0, 2), |x| x.permute(&[1, 2, 0, 3])),
     view("broadcast_as", "row", &[37], |x| x.broadcast_as((29, 37)), |x| x.expand(&[29, 37])),
     view("broadcast_as", "column", &[29, 1], |x| x.broadcast_as((29, 37)), |x| x.expand(&[29, 37])),
-    view("expand", "rank-8", &[2, 1, 3, 1, 1, 5, 1, 3], |x| x.expand((2, 4, 3, 2, 1, 5, 2, 3)), |x| {
-        x.expand(&[2, 4, 3, 2, 1, 5, 2, 3])
-    }),
+    view(
+        "expand",
+        "rank-8",
+        &[2, 1, 3, 1, 1, 5, 1, 3],
+        |x| x.expand((2, 4, 3, 2, 1, 5, 2, 3)),
+        |x| x.expand(&[2, 4, 3, 2, 1, 5, 2, 3]),
+    ),
     view("narrow", "odd-offset", &[1021], |x| x.narrow(0, 7, 1009), |x| x.slice(0, 7, 1, 1009)),
     view("narrow", "rows", &[37, 31], |x| x.narrow(0, 3, 29), |x| x.slice(0, 3, 1, 29)),
     view("narrow", "columns", &[37, 31], |x| x.narrow(1, 5, 23), |x| x.slice(1, 5, 1, 23)),
@@ -82,26 +88,45 @@ static VIEWS: [View; 38] = [
     view("roll", "backwards-and-around", &[147, 7], |x| x.roll(-150, 0), |x| x.roll(0, -150)),
     view("repeat", "", &[7, 13], |x| x.repeat((2, 3, 4)), |x| repeated(x, &[2, 3, 4])),
     view("tile", "", &[3, 7, 13], |x| x.tile((2, 3)), |x| repeated(x, &[1, 2, 3])),
-    view("repeat_interleave", "", &[7, 13, 3], |x| x.repeat_interleave(3, 1), |x| {
-        Array::build(&[7, 39, 3], |i| *x.at(&[i[0], i[1] / 3, i[2]]))
-    }),
-    view("unfold", "", &[3, 41], |x| x.unfold(1, 7, 3), |x| {
-        Array::build(&[3, 12, 7], |i| *x.at(&[i[0], i[1] * 3 + i[2]]))
-    }),
-    view("chain", "flip-permute-step", &[9, 11, 13], |x| x.flip(2)?.permute((2, 0, 1))?.step_by(0, 2), |x| {
-        x.flip(2).permute(&[2, 0, 1]).slice(0, 0, 2, 7)
-    }),
-    view("chain", "narrow-expand-flatten", &[9, 11, 1], |x| x.narrow(1, 3, 7)?.expand((9, 7, 5))?.flatten(0, 1), |x| {
-        x.slice(1, 3, 1, 7).expand(&[9, 7, 5]).reshape(&[63, 5])
-    }),
-    view("chain", "step-flip-transpose", &[29, 31], |x| x.step_by(1, 3)?.flip(1)?.t()?.narrow(0, 2, 8), |x| {
-        x.slice(1, 0, 3, 11).flip(1).swap(0, 1).slice(0, 2, 1, 8)
-    }),
+    view(
+        "repeat_interleave",
+        "",
+        &[7, 13, 3],
+        |x| x.repeat_interleave(3, 1),
+        |x| Array::build(&[7, 39, 3], |i| *x.at(&[i[0], i[1] / 3, i[2]])),
+    ),
+    view(
+        "unfold",
+        "",
+        &[3, 41],
+        |x| x.unfold(1, 7, 3),
+        |x| Array::build(&[3, 12, 7], |i| *x.at(&[i[0], i[1] * 3 + i[2]])),
+    ),
+    view(
+        "chain",
+        "flip-permute-step",
+        &[9, 11, 13],
+        |x| x.flip(2)?.permute((2, 0, 1))?.step_by(0, 2),
+        |x| x.flip(2).permute(&[2, 0, 1]).slice(0, 0, 2, 7),
+    ),
+    view(
+        "chain",
+        "narrow-expand-flatten",
+        &[9, 11, 1],
+        |x| x.narrow(1, 3, 7)?.expand((9, 7, 5))?.flatten(0, 1),
+        |x| x.slice(1, 3, 1, 7).expand(&[9, 7, 5]).reshape(&[63, 5]),
+    ),
+    view(
+        "chain",
+        "step-flip-transpose",
+        &[29, 31],
+        |x| x.step_by(1, 3)?.flip(1)?.t()?.narrow(0, 2, 8),
+        |x| x.slice(1, 0, 3, 11).flip(1).swap(0, 1).slice(0, 2, 1, 8),
+    ),
 ];
 
 /// Types that are moved; what is not f32 moves through fewer views.
-const MOVED: [Type; 8] =
-    [Type::F32, Type::I32, Type::I64, Type::U8, Type::Bool, Type::F16, Type::BF16, Type::U16];
+const MOVED: [Type; 8] = [Type::F32, Type::I32, Type::I64, Type::U8, Type::Bool, Type::F16, Type::BF16, Type::U16];
 
 /// Views that every type is asked.
 const COMMON: [&str; 5] = ["transpose", "flip", "narrow", "step_by", "permute"];
@@ -186,14 +211,20 @@ fn parts() -> Vec<Case> {
     type Meaning = fn(&Bits) -> Vec<Bits>;
     let rows: [(&str, Parts, Meaning); 4] = [
         ("chunk", |x| x.chunk(3, 1), |x| [(0, 6), (6, 6), (12, 5)].map(|(at, n)| x.slice(1, at, 1, n)).to_vec()),
-        ("split", |x| x.split(&[5, 0, 11, 1], 1), |x| {
-            [(0, 5), (5, 0), (5, 11), (16, 1)].map(|(at, n)| x.slice(1, at, 1, n)).to_vec()
-        }),
+        (
+            "split",
+            |x| x.split(&[5, 0, 11, 1], 1),
+            |x| [(0, 5), (5, 0), (5, 11), (16, 1)].map(|(at, n)| x.slice(1, at, 1, n)).to_vec(),
+        ),
         ("unbind", |x| x.unbind(0), |x| (0..13).map(|i| x.slice(0, i, 1, 1).reshape(&[17, 3])).collect()),
-        ("meshgrid", |x| Tensor::meshgrid(&[x.flatten_all()?.narrow(0, 0, 7)?, x.flatten_all()?.narrow(0, 7, 5)?]), |x| {
-            let at = |i: usize| x.data[i];
-            vec![Array::build(&[7, 5], |i| at(i[0])), Array::build(&[7, 5], |i| at(7 + i[1]))]
-        }),
+        (
+            "meshgrid",
+            |x| Tensor::meshgrid(&[x.flatten_all()?.narrow(0, 0, 7)?, x.flatten_all()?.narrow(0, 7, 5)?]),
+            |x| {
+                let at = |i: usize| x.data[i];
+                vec![Array::build(&[7, 5], |i| at(i[0])), Array::build(&[7, 5], |i| at(7 + i[1]))]
+            },
+        ),
     ];
     let mut all = Vec::new();
     for (op, f, meaning) in rows {
@@ -231,17 +262,25 @@ fn joins() -> Vec<Case> {
         }
     }
     for (variant, axis) in [("views", 1usize), ("rank-8", 5)] {
-        all.push(case("views", "cat", Type::F32, if variant == "views" { "unaligned" } else { "rank 8" }, variant, move |t| {
-            let dims: &[usize] = if variant == "views" { &[17, 19] } else { EIGHT };
-            let x = t.dense(Type::F32, dims, Values::AnyBits)?;
-            let parts = [x.tensor.clone(), x.tensor.flip(axis)?, x.tensor.narrow(axis as i64, 1, 2)?];
-            let bits = [x.bits.clone(), x.bits.flip(axis), x.bits.slice(axis, 1, 1, 2)];
-            t.same(Tensor::cat(&parts, axis as i64), Type::F32, &Array::concat(&bits, axis))
-        }));
+        all.push(case(
+            "views",
+            "cat",
+            Type::F32,
+            if variant == "views" { "unaligned" } else { "rank 8" },
+            variant,
+            move |t| {
+                let dims: &[usize] = if variant == "views" { &[17, 19] } else { EIGHT };
+                let x = t.dense(Type::F32, dims, Values::AnyBits)?;
+                let parts = [x.tensor.clone(), x.tensor.flip(axis)?, x.tensor.narrow(axis as i64, 1, 2)?];
+                let bits = [x.bits.clone(), x.bits.flip(axis), x.bits.slice(axis, 1, 1, 2)];
+                t.same(Tensor::cat(&parts, axis as i64), Type::F32, &Array::concat(&bits, axis))
+            },
+        ));
     }
     for (variant, axis) in [("front", 0usize), ("middle", 1), ("back", 2)] {
         all.push(case("views", "stack", Type::F32, "unaligned", variant, move |t| {
-            let (x, y) = (t.dense(Type::F32, &[13, 17], Values::AnyBits)?, t.dense(Type::F32, &[13, 17], Values::AnyBits)?);
+            let (x, y) =
+                (t.dense(Type::F32, &[13, 17], Values::AnyBits)?, t.dense(Type::F32, &[13, 17], Values::AnyBits)?);
             let mut unit = vec![13, 17];
             unit.insert(axis, 1);
             let want = Array::concat(&[x.bits.reshape(&unit), y.bits.reshape(&unit), x.bits.reshape(&unit)], axis);
