@@ -10,6 +10,7 @@ pub mod case;
 pub mod cases;
 pub mod judge;
 pub mod levels;
+pub mod report;
 pub mod run;
 pub mod subject;
 pub mod verdict;

@@ -185,6 +185,7 @@ pub fn judge(list: &[Listed], outcomes: &[Outcome], waivers: &Waivers) -> Judgem
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Case;
 
     fn list() -> Vec<Listed> {
         let of = |id: &str, level, mandatory| Listed { id: id.into(), level, mandatory };
@@ -197,11 +198,12 @@ mod tests {
         ]
     }
 
+    fn passed(id: &str) -> Outcome {
+        Outcome::ended(&Case::new(id, "x", None, "one", |_, _, _| Ok(())), Verdict::Pass, None, 0.1)
+    }
+
     fn judged(change: &[(&str, Verdict)], waived: &[&str]) -> Judgement {
-        let mut outcomes: Vec<_> = list()
-            .iter()
-            .map(|l| Outcome { why: None, ..Outcome::ended(&l.id, Verdict::Pass, String::new(), 0.1) })
-            .collect();
+        let mut outcomes: Vec<_> = list().iter().map(|l| passed(&l.id)).collect();
         for (id, v) in change {
             outcomes.iter_mut().filter(|o| o.id == *id).for_each(|o| o.verdict = *v);
         }
@@ -235,7 +237,7 @@ mod tests {
     #[test]
     fn what_did_not_run_says_nothing() {
         assert_eq!(judge(&list(), &[], &Waivers::default()).level, None);
-        let one = [Outcome { why: None, ..Outcome::ended("runtime/a/x", Verdict::Pass, String::new(), 0.0) }];
+        let one = [passed("runtime/a/x")];
         let j = judge(&list(), &one, &Waivers::default());
         assert_eq!((j.level, j.short.len(), j.short[0].obstacle), (Some(0), 4, Obstacle::Missing));
         assert!(judge(&[], &[], &Waivers::default()).level.is_none());

@@ -7,15 +7,16 @@ mod show;
 
 use anychip_conformance::{
     Subject, cases, levels,
+    report::{self, Asked, Facts, Report, matrix},
     run::{self, Host, Progress, Selection, Settings, Verdict},
-    verdict::{Waivers, judge},
+    verdict::Waivers,
 };
 use clap::{Args as Arguments, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     fs,
     io::{stdin, stdout},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -63,10 +64,31 @@ pub struct Args {
     /// Failures that are known, with their reasons: TOML, `[[waiver]]` with `id` and `reason`. Each caps the level
     #[arg(long, value_name = "FILE")]
     waivers: Option<PathBuf>,
+    /// Write a bundle: report.html to look at, and everything that someone else needs to check it without the chip
+    #[arg(long, value_name = "FOLDER")]
+    report: Option<PathBuf>,
+    /// The minisign key, in base64, with which SHA256SUMS is going to be signed
+    #[arg(long, requires = "report")]
+    signer: Option<String>,
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    /// Recomputes the level of a bundle without the chip; refuses one that is altered or incomplete
+    Verify {
+        /// The folder that --report wrote
+        folder: PathBuf,
+        /// Its author's minisign key, in base64: SHA256SUMS.minisig must be made with it
+        #[arg(long)]
+        key: Option<String>,
+    },
+    /// The support matrix of bundles, or of their statements, in Markdown
+    Matrix {
+        /// Folders of bundles, or statement.toml files
+        #[arg(required = true)]
+        bundles: Vec<PathBuf>,
+    },
+}
 
 /// Runs what is asked for.
 pub fn run(args: &Args) -> ExitCode {
@@ -91,11 +113,15 @@ pub fn shard() -> ExitCode {
 /// True when what was asked for is reached.
 fn execute(args: &Args) -> Result<bool, String> {
     match &args.command {
-        Some(other) => match *other {},
+        Some(Command::Verify { folder, key }) => return verify(folder, key.as_deref()),
+        Some(Command::Matrix { bundles }) => {
+            let all: Result<Vec<_>, _> = bundles.iter().map(|b| matrix::statement(b)).collect();
+            return put(&matrix::page(&all?)).map(|()| true);
+        }
         None => {}
     }
     let selection = Selection::new(Some(args.level), args.filter.as_deref())?;
-    let chosen = run::select(cases::all(), &selection);
+    let mut chosen = run::select(cases::all(), &selection);
     if args.list {
         return put(&show::list(&chosen, !selection.is_all())).map(|()| true);
     }
@@ -114,7 +140,12 @@ fn execute(args: &Args) -> Result<bool, String> {
         jobs: args.jobs,
     };
     let host = Host::this_program().map_err(|e| format!("the path of this program: {e}"))?.argument(SHARD);
-    let (info, _environment) = host.inspect(&settings)?;
+    if let Some(folder) = &args.report {
+        report::writable(folder)?;
+        // What judges is the list: what is not on it is no evidence.
+        chosen.retain(|c| levels::listed().iter().any(|l| l.id == c.id));
+    }
+    let (info, environment) = host.inspect(&settings)?;
     let bar = bar(chosen.len() as u64);
     let mut failures = 0;
     let outcomes = host.run(&settings, &chosen, &mut |p| match p {
@@ -127,16 +158,45 @@ fn execute(args: &Args) -> Result<bool, String> {
     });
     bar.finish_and_clear();
     let outcomes = outcomes?;
+    let asked = Asked {
+        device: settings.device.clone(),
+        level: args.level,
+        filter: args.filter.clone(),
+        seed: args.seed,
+        soak: args.soak.into(),
+    };
     // What is run is of the code; what is judged is of the lists.
-    let list: Vec<_> = levels::listed().iter().filter(|l| selection.takes(&l.id, l.level)).cloned().collect();
-    let judged = judge(&list, &outcomes, &waivers);
-    put(&show::verdict(&info, args, &selection, &outcomes, &judged))?;
-    let unlisted = outcomes.iter().any(|o| o.verdict.is_failure() && !list.iter().any(|l| l.id == o.id));
+    let judged = report::judged(&asked, &outcomes, &waivers)?;
+    put(&show::verdict(&info, &asked, &outcomes, &judged))?;
+    if let Some(folder) = &args.report {
+        let (peaks, no_peaks) = match host.peaks(&settings) {
+            Ok(p) => (Some(p), None),
+            Err(why) => (None, Some(why)),
+        };
+        let facts = Facts { device: info, environment, peaks, no_peaks };
+        let (mut bundle, _) = Report::new(asked, facts, outcomes.clone(), waivers)?;
+        bundle.statement.signer = args.signer.clone();
+        bundle.write(folder)?;
+        put(&format!("{}: written; `anychip conform verify {0}` checks it\n", folder.display()))?;
+    }
     Ok(match selection.is_all() {
         true => judged.level >= Some(args.level),
         // Nothing failed, and something ran.
-        false => judged.short.is_empty() && !unlisted && outcomes.iter().any(|o| o.verdict == Verdict::Pass),
+        false => {
+            let failed = outcomes.iter().any(|o| o.verdict.is_failure());
+            judged.short.is_empty() && !failed && outcomes.iter().any(|o| o.verdict == Verdict::Pass)
+        }
     })
+}
+
+/// Checks a bundle and says what it claims, and by what evidence.
+fn verify(folder: &Path, key: Option<&str>) -> Result<bool, String> {
+    let v = report::verify::verify(folder, key).map_err(|e| format!("{} is refused: {e}", folder.display()))?;
+    let mut text = format!("{}\n{}\n", report::verify::words(&v), v.evidence.words());
+    if !v.page {
+        text += "report.html was made by another version of the command, and was not made again\n";
+    }
+    put(&text).map(|()| true)
 }
 
 /// How far it is and how long it still takes.

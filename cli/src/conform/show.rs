@@ -1,11 +1,11 @@
 //! What a run says on the terminal: counts of cases, the table by area, the verdict, every failure.
 
-use super::Args;
 use anychip::hal::DeviceInfo;
 use anychip_conformance::{
     Case,
-    case::{LEVELS, SUITE},
-    run::{Outcome, Selection, Verdict},
+    case::LEVELS,
+    report::{Asked, words},
+    run::{Outcome, Verdict},
     verdict::{Counts, Judgement, Obstacle},
 };
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
@@ -58,19 +58,8 @@ pub fn list(cases: &[Case], ids: bool) -> String {
     out
 }
 
-/// The line that replays a case.
-fn replay(device: &str, id: &str, seed: u64) -> String {
-    format!("anychip conform --device {device} --filter {id} --seed {seed}")
-}
-
 /// What came of a run.
-pub fn verdict(
-    info: &DeviceInfo,
-    args: &Args,
-    selection: &Selection,
-    outcomes: &[Outcome],
-    judged: &Judgement,
-) -> String {
+pub fn verdict(info: &DeviceInfo, asked: &Asked, outcomes: &[Outcome], judged: &Judgement) -> String {
     let mut out = String::new();
     let mut t = table(&["level", "area", "pass", "fail", "crash", "hang", "unsupported", "largest error"]);
     for ((level, area), counts) in &judged.areas {
@@ -82,11 +71,10 @@ pub fn verdict(
     }
     t.add_row(row("", "all", judged.counts, String::new()));
     let _ = writeln!(out, "{t}");
-    let device = args.device.as_deref().unwrap_or_default();
     let failed: Vec<_> = outcomes.iter().filter(|o| o.verdict.is_failure()).collect();
     for o in failed.iter().take(SHOWN) {
         let why = o.why.as_deref().unwrap_or_default();
-        let _ = writeln!(out, "\n{}: {}\n  {why}\n  {}", o.verdict.name(), o.id, replay(device, &o.id, args.seed));
+        let _ = writeln!(out, "\n{}: {}\n  {why}\n  {}", o.verdict.name(), o.id, asked.replay(&o.id));
     }
     if failed.len() > SHOWN {
         let _ = writeln!(out, "\n… and {} more; --report DIR writes all of them", failed.len() - SHOWN);
@@ -106,7 +94,7 @@ pub fn verdict(
     }
     let i = &info.identity;
     let _ = writeln!(out, "\n{} {} ({} {})", info.id, i.name, i.driver, i.version);
-    let _ = writeln!(out, "{}", words(judged, args, selection));
+    let _ = writeln!(out, "{}", words(asked, judged));
     out
 }
 
@@ -117,39 +105,4 @@ fn row(level: &str, area: &str, c: Counts, worst: String) -> Vec<Cell> {
     };
     let counts = [Verdict::Pass, Verdict::Fail, Verdict::Crash, Verdict::Hang, Verdict::Unsupported].map(of);
     [Cell::new(level), Cell::new(area)].into_iter().chain(counts).chain([Cell::new(worst)]).collect()
-}
-
-/// The verdict in a sentence.
-fn words(judged: &Judgement, args: &Args, selection: &Selection) -> String {
-    let c = judged.counts;
-    let of = format!("{} of {} cases passed, suite {SUITE}, seed {}", c.pass, c.all(), args.seed);
-    if !selection.is_all() {
-        return format!("no level: only what matches the filter was run; {of}");
-    }
-    let reached = match judged.level {
-        Some(level) => format!("level {level} {}", LEVELS[level as usize]),
-        None => "no level".into(),
-    };
-    let mut text = format!("{reached}: {of}");
-    if judged.exact {
-        text += "; exact";
-    }
-    if judged.level == Some(3) && args.soak < 3600 {
-        let _ = write!(text, "; soaked for {} s instead of an hour", args.soak);
-    }
-    if let Some(cap) = judged.short.iter().map(|s| s.level).min() {
-        let so: Vec<_> = judged.short.iter().filter(|s| s.level == cap).collect();
-        let count = |o| so.iter().filter(|s| s.obstacle == o).count();
-        let parts = [
-            (Obstacle::Failed, "failed"),
-            (Obstacle::Waived, "waived"),
-            (Obstacle::Unexpected, "listed as failing but passed"),
-            (Obstacle::Unsupported, "mandatory and not there"),
-            (Obstacle::Missing, "not run"),
-        ];
-        let parts: Vec<_> =
-            parts.iter().filter(|(o, _)| count(*o) > 0).map(|(o, name)| format!("{} {name}", count(*o))).collect();
-        let _ = write!(text, "; level {cap} is out of reach: {}", parts.join(", "));
-    }
-    text
 }

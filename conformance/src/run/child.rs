@@ -2,9 +2,9 @@
 //!
 //! It ends when its input ends. Drivers write to standard output too, so that answers have a mark.
 
-use super::{Outcome, one};
+use super::{Outcome, Peaks, one, timing};
 use crate::{Case, Subject};
-use anychip::{Result, hal::DeviceInfo, schedule::roofline::Roofline};
+use anychip::{Result, hal::DeviceInfo};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
@@ -31,8 +31,8 @@ pub(super) enum Ask {
     Case { id: String, limit: f64 },
     /// What the driver is made of.
     Environment { limit: f64 },
-    /// Measure the peaks.
-    Roofline { limit: f64 },
+    /// Measure the peaks and some operations.
+    Peaks { limit: f64 },
 }
 
 /// What the child answers.
@@ -48,7 +48,7 @@ pub(super) enum Answer {
     /// What was asked for.
     Environment(Environment),
     /// The peaks, or why there are none.
-    Roofline(std::result::Result<Roofline, String>),
+    Peaks(std::result::Result<Peaks, String>),
 }
 
 /// What a verdict depends on beside the device.
@@ -125,17 +125,14 @@ pub fn serve(
                 watchdog.rest();
                 Answer::Environment(found)
             }
-            Ok(Ask::Roofline { limit }) => {
+            Ok(Ask::Peaks { limit }) => {
                 watchdog.within(limit);
                 let measured = match &subject {
                     None => Err("the device is not open".to_string()),
-                    Some((s, _)) => {
-                        let plain = s.plain();
-                        plain.and_then(|p| anychip::tune::peak::measure(p.chip())).map_err(|e| e.to_string())
-                    }
+                    Some((s, _)) => s.plain().and_then(|p| timing::measure(&p)).map_err(|e| e.to_string()),
                 };
                 watchdog.rest();
-                Answer::Roofline(measured)
+                Answer::Peaks(measured)
             }
         };
         let text = serde_json::to_string(&answer).map_err(io::Error::other)?;

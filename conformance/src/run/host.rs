@@ -1,11 +1,11 @@
 //! The parent: starts children, asks them for cases, ends those that hang, and goes on after those that died.
 
 use super::{
-    Environment, Outcome, Verdict,
+    Environment, Outcome, Peaks, Verdict,
     child::{Answer, Ask, MARK},
 };
 use crate::Case;
-use anychip::{hal::DeviceInfo, schedule::roofline::Roofline};
+use anychip::hal::DeviceInfo;
 use std::{
     collections::VecDeque,
     ffi::OsString,
@@ -113,14 +113,14 @@ impl Host {
         }
     }
 
-    /// The device's peaks, measured in a child.
+    /// The device's peaks and the time of some operations, measured in a child.
     ///
     /// # Errors
     /// Why there are none.
-    pub fn roofline(&self, settings: &Settings) -> Result<Roofline, String> {
+    pub fn peaks(&self, settings: &Settings) -> Result<Peaks, String> {
         let mut worker = Worker::start(self, settings)?;
-        match worker.ask(&Ask::Roofline { limit: MEASURING.as_secs_f64() }, MEASURING) {
-            End::Answer(Answer::Roofline(r)) => r,
+        match worker.ask(&Ask::Peaks { limit: MEASURING.as_secs_f64() }, MEASURING) {
+            End::Answer(Answer::Peaks(p)) => p,
             end => Err(end.words()),
         }
     }
@@ -194,7 +194,7 @@ impl Host {
                 }
                 (None, why) => {
                     let why = why.as_deref().unwrap_or_default();
-                    Outcome::ended(&case.id, Verdict::Crash, format!("the device does not open any more: {why}"), 0.0)
+                    Outcome::ended(case, Verdict::Crash, Some(format!("the device does not open any more: {why}")), 0.0)
                 }
             };
             tell(Told::Ended(outcome));
@@ -284,7 +284,7 @@ impl Worker {
         let begin = Instant::now();
         let end = self.ask(&Ask::Case { id: case.id.clone(), limit: limit.as_secs_f64() }, limit);
         let seconds = begin.elapsed().as_secs_f64();
-        let ended = |verdict, why| (Outcome::ended(&case.id, verdict, why, seconds), false);
+        let ended = |verdict, why| (Outcome::ended(case, verdict, Some(why), seconds), false);
         match end {
             End::Answer(Answer::Case(o)) if o.id == case.id => (*o, true),
             End::Died(how) => ended(Verdict::Crash, how),

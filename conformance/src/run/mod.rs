@@ -6,10 +6,12 @@
 mod child;
 mod host;
 mod select;
+mod timing;
 
 pub use child::{Environment, Library, serve};
 pub use host::{Host, Progress, Settings};
 pub use select::{Selection, select};
+pub use timing::{Peaks, Timed};
 
 use crate::{Case, Failure, Seen, Subject, case::SUITE};
 use anychip_oracle::{Mismatch, sample::Random};
@@ -61,6 +63,13 @@ impl Verdict {
 pub struct Outcome {
     /// The case.
     pub id: String,
+    /// The operation, construct or rule that it is about.
+    pub about: String,
+    /// The element type that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ty: Option<String>,
+    /// What sort of shape.
+    pub shape: String,
     /// How it ended.
     pub verdict: Verdict,
     /// Why it did not pass.
@@ -109,8 +118,19 @@ impl From<&Mismatch> for Worst {
 
 impl Outcome {
     /// Of a case whose process did not live to say it.
-    pub fn ended(id: &str, verdict: Verdict, why: String, seconds: f64) -> Outcome {
-        Outcome { id: id.into(), verdict, why: Some(why), worst: None, seen: Seen::default(), launches: 0, seconds }
+    pub fn ended(case: &Case, verdict: Verdict, why: Option<String>, seconds: f64) -> Outcome {
+        Outcome {
+            id: case.id.clone(),
+            about: case.about.clone(),
+            ty: case.ty.map(|t| format!("{t:?}").to_lowercase()),
+            shape: case.shape.to_string(),
+            verdict,
+            why,
+            worst: None,
+            seen: Seen::default(),
+            launches: 0,
+            seconds,
+        }
     }
 }
 
@@ -147,7 +167,7 @@ pub fn one(subject: &Subject, case: &Case, seed: u64) -> Outcome {
         Err(Failure::Wrong(m)) => (Verdict::Fail, Some(m.to_string()), Some(Worst::from(&**m))),
         Err(Failure::Broken(why) | Failure::Error(why)) => (Verdict::Fail, Some(why.clone()), None),
     };
-    Outcome { id: case.id.clone(), verdict, why, worst, seen, launches, seconds: begin.elapsed().as_secs_f64() }
+    Outcome { worst, seen, launches, ..Outcome::ended(case, verdict, why, begin.elapsed().as_secs_f64()) }
 }
 
 /// What a panic said.

@@ -1,0 +1,75 @@
+//! The support matrix, `docs/devices.md`: made of the statements of bundles, never by hand.
+
+use super::Statement;
+use crate::{case::LEVELS, verdict::Counts};
+use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
+
+/// The statement of a bundle, or a statement's file by itself.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn statement(path: &Path) -> Result<Statement, String> {
+    let file = if path.is_dir() { path.join("statement.toml") } else { path.to_path_buf() };
+    let text = fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+    toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))
+}
+
+/// The page of some statements.
+pub fn page(statements: &[Statement]) -> String {
+    let mut all: Vec<&Statement> = statements.iter().collect();
+    all.sort_by_key(|s| {
+        (std::cmp::Reverse(s.level), s.chip.name.clone(), s.chip.backend.clone(), s.chip.driver.clone())
+    });
+    let mut out = String::from(
+        "# Devices\n\nWhat the conformance suite said of each device. Made by `anychip conform matrix` from the statements of bundles, \
+         which lie in\n`conformance/statements`; not written by hand. A level asks for those below it too: 0 runtime, 1 core, 2 inference, \
+         3 system.\n\n",
+    );
+    out += "| | device | through | driver | host | level | passed | failed | not there | suite | day |\n";
+    out += "|---|---|---|---|---|---|---|---|---|---|---|\n";
+    for (n, s) in all.iter().enumerate() {
+        let (c, k) = (&s.chip, s.counts);
+        let mut level = s.level.map_or("none".into(), |l| format!("**{l}** {}", LEVELS[l as usize % LEVELS.len()]));
+        if s.asked.filter.is_some() {
+            level = "a part".into();
+        } else if s.level == Some(s.asked.level) && s.asked.level < 3 {
+            level += ", more was not asked for";
+        }
+        if s.level == Some(3) && s.asked.soak < 3600 {
+            let _ = write!(level, ", soak of {} s", s.asked.soak);
+        }
+        if s.exact {
+            level += ", exact";
+        }
+        let day = s.made.split('T').next().unwrap_or_default();
+        let cells =
+            [&c.name, &c.backend, &format!("{} {}", c.driver, c.version), &c.host].map(|t| t.replace('|', "\\|"));
+        let counts = [k.pass, k.failures(), k.unsupported].map(|n| n.to_string()).join(" | ");
+        let _ = writeln!(out, "| {} | {} | {level} | {counts} | {} | {day} |", n + 1, cells.join(" | "), s.suite);
+    }
+    out += "\nBy area: how many cases passed; ✗ before the number of those that failed, – where the device lacks all of it.\n\n| area |";
+    out.extend((1..=all.len()).map(|n| format!(" {n} |")));
+    out += "\n|---|";
+    out += &"---|".repeat(all.len());
+    out.push('\n');
+    let areas: BTreeSet<(u8, &str)> =
+        all.iter().flat_map(|s| s.areas.iter().map(|a| (a.level, a.area.as_str()))).collect();
+    for (level, area) in areas {
+        let _ = write!(out, "| {}/{area} |", LEVELS[level as usize % LEVELS.len()]);
+        for s in &all {
+            let of = s.areas.iter().find(|a| a.level == level && a.area == area);
+            let _ = write!(out, " {} |", of.map_or(String::new(), |a| cell(a.counts)));
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn cell(c: Counts) -> String {
+    match (c.pass, c.failures()) {
+        (0, 0) => "–".into(),
+        (pass, 0) if c.unsupported > 0 => format!("{pass} of {}", c.all()),
+        (pass, 0) => pass.to_string(),
+        (pass, bad) => format!("{pass} ✗ {bad}"),
+    }
+}
