@@ -227,7 +227,8 @@ pub trait RawDevice: Send + Sync {
     /// Identity, memory, limits, features, arithmetic: probed data that does not change while it is open.
     fn info(&self) -> &DeviceInfo;
 
-    /// Allocates at least `bytes` (never zero) bytes, contents undefined.
+    /// Allocates at least `bytes` (never zero) bytes, contents undefined; but showing nothing that another opened
+    /// device, or another process, left there.
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer>;
 
     /// Frees a buffer. hal calls it only when nothing pending uses it.

@@ -239,7 +239,7 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
         atomic64,
         tanh_below_one: quirks::applies(quirks::Effect::TanhBelowOne, &info.identity),
         unranged: quirks::applies(quirks::Effect::Unranged, &info.identity),
-        sine_in_halves: quirks::applies(quirks::Effect::SineInHalves, &info.identity),
+        sine_by_elements: quirks::applies(quirks::Effect::SineByElements, &info.identity),
         barrier_before_loops: quirks::applies(quirks::Effect::BarrierBeforeLoops, &info.identity),
     };
     // OpenCL C 1.2 is what every device from 1.2 to 3.0 takes.

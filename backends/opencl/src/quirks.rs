@@ -17,10 +17,12 @@ pub enum Effect {
     TanhBelowOne,
     /// Functions are kept from what no integer holds.
     Unranged,
-    /// `sin`, `cos` and `tan` of vectors of 16 are computed by halves.
-    SineInHalves,
+    /// `sin`, `cos` and `tan` of vectors are computed element by element.
+    SineByElements,
     /// One more barrier stands before every loop with a barrier.
     BarrierBeforeLoops,
+    /// New memory is left as it is.
+    Uncleared,
     /// Two threads must not call it at once.
     Serialised,
 }
@@ -81,9 +83,9 @@ pub const QUIRKS: &[Quirk] = &[
     Quirk {
         driver: "Portable Computing Language",
         versions: &[],
-        effect: Effect::SineInHalves,
-        why: "sin, cos and tan of vectors of 16 are wrong in some elements of vectors that hold very different numbers: \
-              sin(1.18e-38) was 7.8e-3 (3.1)",
+        effect: Effect::SineByElements,
+        why: "sin, cos and tan of vectors are wrong in some elements of vectors that hold very different numbers: \
+              sin(1.18e-38) was 1.6e-2 beside 3.4e38 (3.1)",
     },
     Quirk {
         driver: "Portable Computing Language",
@@ -91,6 +93,12 @@ pub const QUIRKS: &[Quirk] = &[
         effect: Effect::BarrierBeforeLoops,
         why: "where a loop that begins with a barrier follows a branch with the same condition as the loop's, what the branch \
               wrote to local memory in a branch of its own is lost (3.1; not without the optimiser)",
+    },
+    Quirk {
+        driver: "Oclgrind",
+        versions: &[],
+        effect: Effect::Uncleared,
+        why: "no defect: it tells who reads what nobody wrote, and shows no memory of a former owner (21.10)",
     },
     Quirk {
         driver: "Oclgrind",

@@ -142,7 +142,7 @@ impl Dialect {
             small_vectors: true,
             tanh_below_one: false,
             unranged: false,
-            sine_in_halves: false,
+            sine_by_elements: false,
             barrier_before_loops: false,
         }
     }

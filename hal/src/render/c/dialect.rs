@@ -77,8 +77,8 @@ pub struct Dialect {
     /// Functions convert their argument to an integer without a look at its range: what the optimiser knows to be NaN or large makes
     /// them undefined, and the store behind them goes. Print a choice around them.
     pub unranged: bool,
-    /// `sin`, `cos` and `tan` of vectors of 16 are wrong: print them by halves.
-    pub sine_in_halves: bool,
+    /// `sin`, `cos` and `tan` of vectors are wrong: print them by elements.
+    pub sine_by_elements: bool,
     /// What stands before a loop with a barrier is lost: print one more barrier between them.
     pub barrier_before_loops: bool,
 }
@@ -100,8 +100,8 @@ pub struct OpenCl {
     pub tanh_below_one: bool,
     /// A defect: functions are undefined for a constant that no integer holds.
     pub unranged: bool,
-    /// A defect: `sin`, `cos` and `tan` of vectors of 16 are wrong.
-    pub sine_in_halves: bool,
+    /// A defect: `sin`, `cos` and `tan` of vectors are wrong.
+    pub sine_by_elements: bool,
     /// A defect: what stands before a loop with a barrier in it, in a branch that the loop's own condition decides, is lost.
     pub barrier_before_loops: bool,
 }
@@ -183,7 +183,7 @@ impl Dialect {
             small_vectors: false,
             tanh_below_one: o.tanh_below_one,
             unranged: o.unranged,
-            sine_in_halves: o.sine_in_halves,
+            sine_by_elements: o.sine_by_elements,
             barrier_before_loops: o.barrier_before_loops,
         }
     }

@@ -164,9 +164,9 @@ impl Printer<'_> {
     /// A function of the driver's, which may be undefined outside a range.
     fn in_range(&mut self, f: &'static str, range: Range, s: Shape, x: &str) -> String {
         // Only these three are asked for finite numbers.
-        let halves = self.d.sine_in_halves && s.lanes == 16 && matches!(range, Range::Finite);
-        match self.d.unranged || halves {
-            true => format!("{}({x})", self.helpers.in_range(f, range, s, halves)),
+        let by_elements = self.d.sine_by_elements && s.lanes > 1 && matches!(range, Range::Finite);
+        match self.d.unranged || by_elements {
+            true => format!("{}({x})", self.helpers.in_range(f, range, s, by_elements)),
             false => format!("{f}({x})"),
         }
     }

@@ -255,7 +255,7 @@ impl Helpers {
     }
 
     /// `f` inside its range, by halves of a vector where asked for; outside what is its limit: NaN, or the argument.
-    pub fn in_range(&mut self, f: &'static str, range: Range, s: Shape, halves: bool) -> String {
+    pub fn in_range(&mut self, f: &'static str, range: Range, s: Shape, by_elements: bool) -> String {
         let t = s.c();
         self.need(format!("{f}_{}", s.tag()), |name| {
             let whole = match s.d {
@@ -268,7 +268,8 @@ impl Helpers {
                 Range::Finite => ("((x - x) == (x - x))".to_string(), "(x - x)"),
                 Range::Fractions => (format!("(fabs(x) < {})", s.number(2f64.powi(whole))), "x"),
             };
-            let value = if halves { format!("({t})({f}(x.lo), {f}(x.hi))") } else { format!("{f}(x)") };
+            let each: Vec<String> = (0..s.lanes).map(|i| format!("{f}(x.s{i:x})")).collect();
+            let value = if by_elements { format!("({t})({})", each.join(", ")) } else { format!("{f}(x)") };
             let result = s.pick(&inside, &value, outside);
             format!("{t} {name}({t} x) {{\n    return {result};\n}}\n")
         })

@@ -11,7 +11,7 @@ fn dialect() -> Dialect {
         f16: false,
         tanh_below_one: false,
         unranged: false,
-        sine_in_halves: false,
+        sine_by_elements: false,
         barrier_before_loops: false,
     })
 }
