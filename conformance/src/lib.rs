@@ -8,6 +8,7 @@ pub use anychip_oracle as oracle;
 
 pub mod case;
 pub mod cases;
+pub mod harness;
 pub mod judge;
 pub mod levels;
 pub mod report;

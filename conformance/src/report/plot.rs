@@ -3,7 +3,7 @@
 use super::Report;
 use crate::{
     case::Work,
-    run::{Peaks, Verdict},
+    run::{Peaks, Timed, Verdict},
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ pub fn errors(report: &Report) -> Vec<Errors> {
         let (Some(fraction), true) = (o.seen.fraction, matches!(o.verdict, Verdict::Pass | Verdict::Fail)) else {
             continue;
         };
-        let area = super::page::area(&o.id);
+        let area = super::page::short(&o.id).to_string();
         let w = worst.entry((area.clone(), &o.about)).or_default();
         *w = w.max(fraction);
         let class = match o.verdict {
@@ -145,6 +145,16 @@ fn rate(w: &Work) -> f64 {
     w.flops / (w.nanoseconds * 1e-9)
 }
 
+fn traffic(w: &Work) -> f64 {
+    w.bytes / (w.nanoseconds * 1e-9)
+}
+
+/// The most that was reached, and by what.
+fn best<'a>(timed: &[&'a Timed], of: fn(&Work) -> f64, kernel: f64, name: &'a str) -> (f64, &'a str) {
+    let all = timed.iter().map(|t| (of(&t.work), t.name.as_str()));
+    all.fold((kernel, name), |a, b| if b.0 > a.0 { b } else { a })
+}
+
 /// The roofline, where peaks were measured.
 pub fn roof(report: &Report) -> Option<Roof> {
     let p = report.facts.peaks.as_ref()?;
@@ -153,6 +163,10 @@ pub fn roof(report: &Report) -> Option<Roof> {
         return None;
     }
     let timed: Vec<_> = p.timed.iter().filter(|t| usable(&t.work)).collect();
+    // An operation may reach more than the kernels of the peaks: a library's, or where another program was in the way of those.
+    let (flops, by_flops) = best(&timed, rate, p.flops, "multiply-adds in registers");
+    let (bandwidth, by_bandwidth) = best(&timed, traffic, p.bandwidth, "a large copy");
+    let p = &Peaks { flops, bandwidth, ..p.clone() };
     let rates = timed.iter().map(|t| rate(&t.work)).chain([p.flops / 100.0]);
     let low = rates.fold(f64::INFINITY, f64::min).log10().floor();
     let plane = Plane { x: (-5.0, 9.0), y: (low, (p.flops * 1.5).log10().ceil()) };
@@ -169,7 +183,7 @@ pub fn roof(report: &Report) -> Option<Roof> {
     for (n, t) in timed.iter().enumerate() {
         let (r, could) = (rate(&t.work), possible(p, &t.work));
         let percent = 100.0 * r / could;
-        let bytes = t.work.bytes / (t.work.nanoseconds * 1e-9);
+        let bytes = traffic(&t.work);
         dots.push(plane.dot(
             t.work.flops / t.work.bytes,
             r,
@@ -190,8 +204,8 @@ pub fn roof(report: &Report) -> Option<Roof> {
     let cases = report.outcomes.iter().filter_map(|o| Some((o, o.seen.work.filter(|w| usable(w))?)));
     let small = cases.map(|(o, w)| plane.dot(w.flops / w.bytes, rate(&w), "case", o.id.clone())).collect();
     Some(Roof {
-        flops: format!("{}FLOP/s", scaled(p.flops)),
-        bandwidth: format!("{}B/s", scaled(p.bandwidth)),
+        flops: format!("{}FLOP/s ({by_flops})", scaled(p.flops)),
+        bandwidth: format!("{}B/s ({by_bandwidth})", scaled(p.bandwidth)),
         launch: time(p.launch * 1e9),
         roof,
         ridge: plane.dot(ridge, p.flops, "ridge", format!("{ridge:.1} operations per byte")),
@@ -206,7 +220,7 @@ pub fn roof(report: &Report) -> Option<Roof> {
 }
 
 /// `12.3 G`, with the space that a unit follows.
-fn scaled(x: f64) -> String {
+pub fn scaled(x: f64) -> String {
     let (by, prefix) = match x {
         x if x >= 1e12 => (1e12, "T"),
         x if x >= 1e9 => (1e9, "G"),

@@ -125,6 +125,14 @@ impl Host {
         }
     }
 
+    /// A child that runs cases one by one, as a test harness asks for them.
+    ///
+    /// # Errors
+    /// A sentence: the device does not open.
+    pub fn session(&self, settings: &Settings) -> Result<Session, String> {
+        Ok(Session { worker: Worker::start(self, settings)?, settings: settings.clone(), alive: true })
+    }
+
     /// Runs cases, one outcome each, in the order in which they ended.
     ///
     /// # Errors
@@ -199,6 +207,27 @@ impl Host {
             };
             tell(Told::Ended(outcome));
         }
+    }
+}
+
+/// A child at work for one caller.
+pub struct Session {
+    worker: Worker,
+    settings: Settings,
+    alive: bool,
+}
+
+impl Session {
+    /// Runs a case. After one that its process did not survive another session is needed.
+    pub fn run(&mut self, case: &Case) -> Outcome {
+        let (outcome, alive) = self.worker.case(case, &self.settings);
+        self.alive = alive;
+        outcome
+    }
+
+    /// It can be asked for another case.
+    pub fn is_alive(&self) -> bool {
+        self.alive && self.worker.ran < SHARD
     }
 }
 

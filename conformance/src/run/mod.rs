@@ -9,7 +9,7 @@ mod select;
 mod timing;
 
 pub use child::{Environment, Library, serve};
-pub use host::{Host, Progress, Settings};
+pub use host::{Host, Progress, Session, Settings};
 pub use select::{Selection, select};
 pub use timing::{Peaks, Timed};
 

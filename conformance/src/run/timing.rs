@@ -43,9 +43,9 @@ pub fn measure(subject: &Subject) -> Result<Peaks> {
     let Roofline { flops, bandwidth, launch, .. } = anychip::tune::peak::measure(subject.chip())?;
     let begin = Instant::now();
     let mut timed = Vec::new();
-    let large: &[usize] = &[1 << 22];
+    let large: &[usize] = &[1 << 24];
     let rows: &[usize] = &[2048, 1024];
-    let n = (1 << 22) as f64;
+    let n = (1 << 24) as f64;
     let r = 2048.0 * 1024.0;
     let square = |m: usize| {
         let f = m as f64;
@@ -57,11 +57,11 @@ pub fn measure(subject: &Subject) -> Result<Peaks> {
     let h = 8.0 * 512.0 * 64.0;
     // Work as by the formula, a function as one operation; traffic: what must be read and written once.
     let all: [(&str, &[&[usize]], (f64, f64), Make); 10] = [
-        ("add 4194304", &[large, large], (n, 12.0 * n), |x| x[0].add(&x[1])),
-        ("gelu(a·b + c) 4194304", &[large, large, large], (7.0 * n, 16.0 * n), |x| {
+        ("add 16777216", &[large, large], (n, 12.0 * n), |x| x[0].add(&x[1])),
+        ("gelu(a·b + c) 16777216", &[large, large, large], (7.0 * n, 16.0 * n), |x| {
             x[0].mul(&x[1])?.add(&x[2])?.gelu()
         }),
-        ("sum 4194304", &[large], (n, 4.0 * n), |x| x[0].sum_all()),
+        ("sum 16777216", &[large], (n, 4.0 * n), |x| x[0].sum_all()),
         ("softmax 2048×1024", &[rows], (5.0 * r, 8.0 * r), |x| x[0].softmax(-1)),
         ("layer_norm 2048×1024", &[rows, &[1024], &[1024]], (8.0 * r, 8.0 * r), |x| {
             x[0].layer_norm(&x[1], &x[2], 1e-5)
