@@ -61,7 +61,7 @@ fn comparisons() -> Vec<Case> {
 /// All six comparisons of the other types, a bit of the result for each, in one expression.
 fn orderings() -> Vec<Case> {
     let mut all = Vec::new();
-    for ty in INTEGERS.into_iter().chain([Type::I8, Type::U64, Type::F16, Type::BF16]) {
+    for ty in INTEGERS.into_iter().chain([Type::U64, Type::F16, Type::BF16]) {
         for (class, shape) in SHAPES {
             for values in ["ends", "equal-often"] {
                 if class == "empty" && values != "ends" {
@@ -120,7 +120,7 @@ fn kinds() -> Vec<Case> {
 /// `where_cond` and `masked_fill`: copies, compared bit for bit.
 fn choices() -> Vec<Case> {
     let mut all = Vec::new();
-    for ty in [Type::F32, Type::I32, Type::I64, Type::U8, Type::Bool, Type::F16, Type::BF16, Type::U16] {
+    for ty in [Type::F32, Type::I64, Type::U8, Type::Bool, Type::F16] {
         for (class, shape) in SHAPES {
             all.push(case("choice", "where_cond", ty, class, "", move |t| {
                 let c = t.dense(Type::Bool, shape, Values::AnyBits)?;
@@ -237,8 +237,7 @@ fn pairs() -> Vec<(Type, Type)> {
         all.extend([Type::F32, Type::I32, Type::U8, Type::Bool].map(|to| (half, to)));
         all.extend([Type::F32, Type::I32, Type::I64, Type::U8].map(|from| (from, half)));
     }
-    all.extend([(Type::F16, Type::BF16), (Type::BF16, Type::F16)]);
-    all.extend([(Type::F32, Type::I8), (Type::I8, Type::F32), (Type::F32, Type::U16), (Type::U64, Type::F32)]);
+    all.extend([(Type::F16, Type::BF16), (Type::BF16, Type::F16), (Type::F32, Type::I8), (Type::U64, Type::F32)]);
     all
 }
 
@@ -293,7 +292,10 @@ fn ties(t: &mut Trial<'_>, from: Type, to: Type) -> Array<u64> {
             }
             None => {
                 let (low, high) = from.range().unwrap_or((0, 1));
-                let room = (8 * from.bytes() as i32 - 3 - fraction).clamp(1, 30);
+                // Within both types.
+                let reach = to.format().map_or(0, |f| f.high);
+                let room = (8 * from.bytes() as i32 - 3).min(reach) - fraction;
+                let room = (room - 2).clamp(1, 30);
                 let shift = 1 + t.r.below(room as usize) as u32;
                 let x = (i128::from(half) << shift) + t.r.below(3) as i128 - 1;
                 let x = if low < 0 && t.r.below(2) == 0 { -x } else { x };

@@ -16,7 +16,7 @@ fn one(ty: Type) -> u64 {
 
 fn constants() -> Vec<Case> {
     let mut all = Vec::new();
-    for ty in [Type::F32, Type::I32, Type::U32, Type::I64, Type::U8, Type::Bool, Type::F16, Type::BF16] {
+    for ty in [Type::F32, Type::I64, Type::U8, Type::Bool, Type::F16] {
         for (class, shape) in [("prime", &[1009][..]), ("empty", &[3, 0]), ("one", &[])] {
             all.push(case("create", "zeros", ty, class, "", move |t| {
                 t.same(Tensor::zeros(shape, dtype(ty), &t.on.device), ty, &Array::full(shape, 0))
@@ -25,7 +25,7 @@ fn constants() -> Vec<Case> {
                 t.same(Tensor::ones(shape, dtype(ty), &t.on.device), ty, &Array::full(shape, one(ty)))
             }));
         }
-        if ty != Type::Bool {
+        if matches!(ty, Type::F32 | Type::I64) {
             all.push(case("create", "eye", ty, "unaligned", "", move |t| {
                 let want = Array::build(&[37, 37], |i| if i[0] == i[1] { one(ty) } else { 0 });
                 t.same(Tensor::eye(37, dtype(ty), &t.on.device), ty, &want)
@@ -85,7 +85,7 @@ const STARTS: [(&str, u64, u64); 3] =
 
 fn uniform() -> Vec<Case> {
     let mut all = Vec::new();
-    for ty in [Type::F32, Type::F16, Type::BF16] {
+    for ty in [Type::F32, Type::F16] {
         for (variant, seed, position) in STARTS {
             all.push(case("create", "rand", ty, "prime", variant, move |t| {
                 let bits = ty.format().map_or(24, |f| f.fraction + 1);
@@ -117,9 +117,7 @@ fn uniform() -> Vec<Case> {
 
 fn integers() -> Vec<Case> {
     let mut all = Vec::new();
-    for (ty, low, high) in
-        [(Type::I32, -5i64, 6i64), (Type::U8, 0, 256), (Type::U32, 0, 1 << 32), (Type::I64, -1000, 1000)]
-    {
+    for (ty, low, high) in [(Type::I32, -5i64, 6i64), (Type::U8, 0, 256), (Type::U32, 0, 1 << 32)] {
         for (variant, seed, position) in STARTS {
             all.push(case("create", "randint", ty, "prime", variant, move |t| {
                 let want = Array::build(&[1009], |i| {

@@ -27,9 +27,9 @@ pub fn cases() -> Vec<Case> {
 
 fn sums() -> Vec<Case> {
     let mut all = Vec::new();
-    for ty in [Type::F32, Type::F16, Type::BF16] {
+    for ty in [Type::F32, Type::F16] {
         for (class, variant, dims, axis) in SHAPES {
-            if ty != Type::F32 && !["prime", "rank 8"].contains(&class) {
+            if ty != Type::F32 && class != "prime" {
                 continue;
             }
             for exact in [true, false] {
@@ -42,7 +42,7 @@ fn sums() -> Vec<Case> {
                     t.judge(x.tensor.cumsum(axis as i64), ty, reduce::cumsum(&a, &x.real(), axis), &a)
                 }));
             }
-            if class != "large" {
+            if ty == Type::F32 && ["prime", "unaligned"].contains(&class) {
                 all.push(case("scans", "cumprod", ty, class, variant, move |t| {
                     let x = t.dense(ty, dims, Values::Range(0.9, 1.11))?;
                     let a = t.arithmetic(ty);
@@ -84,9 +84,9 @@ fn extremes() -> Vec<Case> {
         [("cummax", Tensor::cummax, Number::max), ("cummin", Tensor::cummin, Number::min)];
     let mut all = Vec::new();
     for (op, f, meaning) in rows {
-        for ty in [Type::F32, Type::F16] {
+        for ty in [Type::F32] {
             for (class, variant, dims, axis) in SHAPES {
-                if ty == Type::F16 && class != "prime" || class == "large" {
+                if !["prime", "unaligned"].contains(&class) {
                     continue;
                 }
                 for kind in ["", "nan"] {
@@ -124,7 +124,7 @@ fn integers() -> Vec<Case> {
             if ty != Type::I32 && op != "cumsum" {
                 continue;
             }
-            for (class, variant, dims, axis) in SHAPES.into_iter().filter(|s| ["prime", "rank 8"].contains(&s.0)) {
+            for (class, variant, dims, axis) in SHAPES.into_iter().filter(|s| s.0 == "prime") {
                 all.push(case("scans", op, ty, class, variant, move |t| {
                     let x = t.dense(ty, dims, Values::AnyBits)?;
                     let want = reduce::scan_int(ty, &x.int(), axis, |p, q| int_binary(meaning, ty, p, q));
@@ -152,7 +152,7 @@ fn ways() -> Vec<Case> {
             t.judge(x.tensor.cumsum_with(1, exclusive, reverse), Type::F32, want, &a)
         }));
     }
-    for layout in Layout::ALL.into_iter().filter(|&l| l != Layout::Dense) {
+    for layout in [Layout::Permuted, Layout::Sliced] {
         all.push(case("layouts", "cumsum", Type::F32, "unaligned", layout.name(), move |t| {
             let x = t.laid(Type::F32, &[13, 131], Values::Exact, layout)?;
             let a = t.arithmetic(Type::F32).without_rounding();
@@ -175,7 +175,7 @@ fn order(x: &Data, ty: Type, bits: &Array<u64>, axis: usize, descending: bool) -
 /// Level 2: sorting and the largest.
 fn sorts() -> Vec<Case> {
     let mut all = Vec::new();
-    for ty in [Type::F32, Type::F16, Type::BF16, Type::I32, Type::I64, Type::U8] {
+    for ty in [Type::F32, Type::F16, Type::I32, Type::I64] {
         for (class, variant, dims, axis) in SHAPES {
             let few = ["prime", "unaligned"].contains(&class) && variant != "columns";
             if ty != Type::F32 && !few {
