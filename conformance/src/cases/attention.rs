@@ -67,6 +67,14 @@ pub fn cases() -> Vec<Case> {
     ];
     for ty in [Type::F32, Type::F16, Type::BF16] {
         for (class, variant, extents) in shapes {
+            // What differs between the types is how they are read and written.
+            let few: &[(&str, &str)] = match ty {
+                Type::F16 => &[("prime", ""), ("aligned", ""), ("unaligned", "shared-heads")],
+                _ => &[("aligned", "")],
+            };
+            if ty != Type::F32 && !few.contains(&(class, variant)) {
+                continue;
+            }
             all.push(case_of("inference", "attention", "attention", ty, class, variant, move |t| {
                 run(t, ty, extents, &PLAIN)
             }));
@@ -80,8 +88,13 @@ pub fn cases() -> Vec<Case> {
             ("permuted", How { layout: Layout::Permuted, ..PLAIN }),
         ];
         for (variant, how) in hows {
+            if ty == Type::F16 && !["causal", "mask-of-truth"].contains(&variant)
+                || ty == Type::BF16 && variant != "causal"
+            {
+                continue;
+            }
             all.push(case_of("inference", "attention", "attention", ty, "unaligned", variant, move |t| {
-                run(t, ty, [2, 2, 2, 17, 19, 8, 8], &how)
+                run(t, ty, [2, 2, 2, 17, 19, 16, 16], &how)
             }));
         }
     }

@@ -105,6 +105,9 @@ fn tail_cases() -> Vec<Case> {
     for ty in [Type::F32, Type::F16, Type::BF16, Type::I32] {
         for (name, which) in [("tail-of-k", Tail::K), ("tail-of-rows", Tail::Rows), ("tail-of-columns", Tail::Columns)]
         {
+            if ty == Type::BF16 && name != "tail-of-k" {
+                continue;
+            }
             all.push(case("matmul", "matmul", ty, "unaligned", name, move |t| {
                 for n in tails() {
                     let [rows, k, columns] = match which {
@@ -151,7 +154,7 @@ fn layouts() -> Vec<Case> {
         for layout in Layout::ALL.into_iter().filter(|&l| l != Layout::Dense) {
             for side in ["left", "right", "both"] {
                 let transposed = layout == Layout::Permuted;
-                if ty == Type::F16 && !transposed || side == "both" && !transposed {
+                if ty == Type::F16 && (!transposed || side != "right") || side == "both" && !transposed {
                     continue;
                 }
                 for (class, m, k, n) in [("unaligned", 33, 37, 35), ("aligned", 32, 64, 32)] {

@@ -351,7 +351,9 @@ impl<'a> Emit<'a> {
                 }
                 Expr::Cast(x) => {
                     // Through the storage type, so that an explicit conversion rounds.
-                    let narrow = b.cast(*dtype, value(x));
+                    let x = value(x);
+                    let x = if *dtype == DType::BF16 { functions::rounded_to_odd(b, x) } else { x };
+                    let narrow = b.cast(*dtype, x);
                     b.cast(compute_type(*dtype), narrow)
                 }
             };

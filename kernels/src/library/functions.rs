@@ -360,6 +360,36 @@ pub(super) fn erfc(b: &mut Builder, x: Value) -> Value {
     f.choose(negative, left, y)
 }
 
+/// An integer whose conversion to bf16 by way of f32 rounds once, to what that of `x` would round to. Of a large one the bits below
+/// those that f32 holds are taken away, and the lowest one left says whether any was set ("round to odd": Boldo and Melquiond,
+/// "Emulation of a FMA and correctly rounded sums", 2008). Others come back as they are.
+pub(super) fn rounded_to_odd(b: &mut Builder, x: Value) -> Value {
+    let Some(elem) = b.ty(x).elem().filter(|e| e.is_int()) else { return x };
+    // From which magnitude so many bits are too many: 9 above the last taken are left for bf16, 24 at most for f32.
+    let steps: &[(u32, u32)] = match elem.dtype().map(DType::size) {
+        Some(4) => &[(24, 15)],
+        Some(8) => &[(24, 15), (39, 30), (54, 45)],
+        _ => return x,
+    };
+    let mut result = x;
+    for &(from, bits) in steps {
+        let (limit, mask, last) = (1i64 << from, (1i64 << bits) - 1, 1i64 << bits);
+        let [limit, below, mask, last] = [limit, -limit, mask, last].map(|n| b.integer(elem, n));
+        let rest = b.binary(BinaryOp::And, x, mask);
+        let kept = b.sub(x, rest);
+        let carried = b.add(rest, mask);
+        let any = b.binary(BinaryOp::And, carried, last);
+        let odd = b.binary(BinaryOp::Or, kept, any);
+        let mut small = b.compare(CmpOp::Lt, x, limit);
+        if elem.is_signed() {
+            let above = b.compare(CmpOp::Gt, x, below);
+            small = b.binary(BinaryOp::And, small, above);
+        }
+        result = b.select(small, result, odd);
+    }
+    result
+}
+
 /// x^y of integers, wrapping, by squaring; for y < 0 what 1/x^|y| is when rounded towards zero, 0 for x = 0.
 pub(super) fn integer_power(b: &mut Builder, x: Value, y: Value) -> Value {
     let elem = b.ty(x).elem().unwrap_or(Elem::Idx);
