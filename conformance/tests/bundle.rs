@@ -254,13 +254,13 @@ fn the_support_matrix_is_made_of_statements() {
     files.sort();
     let statements: Vec<_> = files.iter().map(|f| matrix::statement(f).unwrap()).collect();
     let (made, page) = (matrix::page(&statements), here.join("../docs/devices.md"));
-    if env::var_os("ANYCHIP_WRITE_DEVICES").is_some() {
+    if env::var_os("ANYCHIP_WRITE_DOCS").is_some() {
         fs::write(&page, &made).unwrap();
     }
     assert_eq!(
         fs::read_to_string(&page).unwrap_or_default(),
         made,
-        "`ANYCHIP_WRITE_DEVICES=1 cargo test -p anychip-conformance --test bundle` writes docs/devices.md anew"
+        "`ANYCHIP_WRITE_DOCS=1 cargo test -p anychip-conformance --test bundle` writes docs/devices.md anew"
     );
 }
 
@@ -273,7 +273,7 @@ fn the_page_is_not_blank_in_a_browser() {
         Command::new(n).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
     }) else {
         assert!(!required, "chromium is required and not installed");
-        return eprintln!("skipped: the page in a browser; chromium is not installed");
+        return eprintln!("SKIPPED: the_page_is_not_blank_in_a_browser: chromium is not installed");
     };
     let folder = written(report());
     let page = format!("file://{}", folder.path().join("report.html").display());

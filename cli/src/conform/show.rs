@@ -31,11 +31,12 @@ pub fn list(cases: &[Case], ids: bool) -> String {
     if ids {
         out.extend(cases.iter().flat_map(|c| [c.id.as_str(), "\n"]));
     }
-    let by: [(&str, &dyn Fn(&Case) -> String); 4] = [
-        ("operation", &|c| c.about.clone()),
-        ("type", &|c| c.ty.map_or("none".into(), |t| format!("{t:?}").to_lowercase())),
-        ("shape", &|c| c.shape.to_string()),
-        ("area", &|c| c.area().to_string()),
+    type Key = fn(&Case) -> String;
+    let by: [(&str, Key); 4] = [
+        ("operation", |c| c.about.clone()),
+        ("type", |c| c.ty.map_or("none".into(), |t| format!("{t:?}").to_lowercase())),
+        ("shape", |c| c.shape.to_string()),
+        ("area", |c| c.area().to_string()),
     ];
     for (what, key) in by {
         let mut rows: BTreeMap<String, [usize; 5]> = BTreeMap::new();

@@ -162,7 +162,7 @@ impl Host {
                             Told::Ended(o) => Progress::Ended(o),
                         });
                         if let Told::Ended(o) = p {
-                            done.0.push(o);
+                            done.0.push(*o);
                         }
                     })
                 });
@@ -205,7 +205,7 @@ impl Host {
                     Outcome::ended(case, Verdict::Crash, Some(format!("the device does not open any more: {why}")), 0.0)
                 }
             };
-            tell(Told::Ended(outcome));
+            tell(Told::Ended(Box::new(outcome)));
         }
     }
 }
@@ -231,9 +231,10 @@ impl Session {
     }
 }
 
+/// A progress that owns what it tells of.
 enum Told {
     Begins(String),
-    Ended(Outcome),
+    Ended(Box<Outcome>),
 }
 
 /// How a question to a child ended.

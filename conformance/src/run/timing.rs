@@ -37,6 +37,8 @@ pub struct Timed {
 }
 
 type Make = fn(&[Tensor]) -> Result<Tensor>;
+/// A name, shapes of the inputs, floating-point operations and bytes, and what is done.
+type Operation<'a> = (&'a str, &'a [&'a [usize]], (f64, f64), Make);
 
 /// Measures on a subject without the watch.
 pub fn measure(subject: &Subject) -> Result<Peaks> {
@@ -56,7 +58,7 @@ pub fn measure(subject: &Subject) -> Result<Peaks> {
     let heads: &[usize] = &[1, 8, 512, 64];
     let h = 8.0 * 512.0 * 64.0;
     // Work as by the formula, a function as one operation; traffic: what must be read and written once.
-    let all: [(&str, &[&[usize]], (f64, f64), Make); 10] = [
+    let all: [Operation<'_>; 10] = [
         ("add 16777216", &[large, large], (n, 12.0 * n), |x| x[0].add(&x[1])),
         ("gelu(a·b + c) 16777216", &[large, large, large], (7.0 * n, 16.0 * n), |x| {
             x[0].mul(&x[1])?.add(&x[2])?.gelu()
