@@ -101,7 +101,8 @@ fn table(info: &DeviceInfo, ties: &[&str], telemetry: Option<Telemetry>) -> Tabl
         row("subgroups", format!("{} to {} lanes", s.min, s.max));
     }
     for f in &info.fragments {
-        row("fragment", format!("{}×{}×{} {}·{} + {}", f.m, f.n, f.k, f.a, f.b, f.acc));
+        let cut = if f.cuts() { format!(", operands cut to {} bits", f.operand_bits) } else { String::new() };
+        row("fragment", format!("{}×{}×{} {}·{} + {}{cut}", f.m, f.n, f.k, f.a, f.b, f.acc));
     }
     let l = &info.limits;
     row(

@@ -227,6 +227,29 @@ pub struct FragmentShape {
     pub acc_bits: u8,
     /// How partial sums are rounded.
     pub rounding: Rounding,
+    /// Bits of an operand's significand that the product keeps: all of its type ([`FragmentShape::whole`]), or fewer. A device offers
+    /// fewer only to who has asked for it: no bound of an operation allows for that.
+    pub operand_bits: u8,
+}
+
+impl FragmentShape {
+    /// Bits of a significand, the hidden one included; all bits of an integer.
+    pub fn whole(d: DType) -> u8 {
+        match d {
+            DType::F64 => 53,
+            DType::F32 => 24,
+            DType::F16 => 11,
+            DType::BF16 => 8,
+            DType::F8E4M3 => 4,
+            DType::F8E5M2 => 3,
+            d => 8 * d.size() as u8,
+        }
+    }
+
+    /// Whether operands lose bits in the product.
+    pub fn cuts(&self) -> bool {
+        self.operand_bits < Self::whole(self.a).max(Self::whole(self.b))
+    }
 }
 
 /// Rounding of a unit.

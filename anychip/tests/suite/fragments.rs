@@ -86,7 +86,9 @@ fn fragments_multiply_as_the_plain_kernel_does() {
             }
             let [m, n, k] = [16; 3];
             let (operand, rounding) = (DType::F16, Rounding::NearestEven);
-            let shape = FragmentShape { m, n, k, a: operand, b: operand, acc: DType::F32, acc_bits: 24, rounding };
+            let (acc_bits, operand_bits) = (24, FragmentShape::whole(operand));
+            let shape =
+                FragmentShape { m, n, k, a: operand, b: operand, acc: DType::F32, acc_bits, rounding, operand_bits };
             let pipeline = Pipeline::of(&shape, [1, 1], [1, 2], [1, 2]);
             let made = pipeline::matmul(product(by_columns), pipeline).unwrap().expect("rows lie side by side");
             assert_eq!(run(d, made, &a, &b, &bias), want, "{d}: {pipeline:?}, by columns: {by_columns}");

@@ -45,6 +45,8 @@ pub struct Chip {
     pub groups: [u32; 3],
     /// Bytes of memory of a workgroup, at most.
     pub shared: u32,
+    /// Operands of f32 may be cut to tf32: `ANYCHIP_CUDA_TF32=1` says so.
+    pub tf32: bool,
 }
 
 impl Chip {
@@ -71,6 +73,7 @@ impl Chip {
                 (9.., _) => 227,
                 _ => 48,
             } << 10,
+            tf32: false,
         }
     }
 
@@ -81,7 +84,7 @@ impl Chip {
 
     /// What the printer must know.
     pub fn dialect(&self) -> Cuda {
-        Cuda { capability: self.capability }
+        Cuda { capability: self.capability, tf32: self.tf32 }
     }
 
     /// What the library knows of it.

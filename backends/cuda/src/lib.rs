@@ -29,6 +29,11 @@ pub const NAME: &str = "cuda";
 /// Queues of a device: one for work, one for copies beside it.
 const QUEUES: u32 = 2;
 
+/// Whether a variable of the environment is one of these words.
+fn is_set(name: &str, to: &[&str]) -> bool {
+    std::env::var(name).is_ok_and(|v| to.contains(&v.trim().to_ascii_lowercase().as_str()))
+}
+
 /// Reaches every NVIDIA device of this machine.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct CudaDriver;

@@ -84,6 +84,7 @@ pub fn probe(api: &Api, ordinal: u32) -> Result<Probed> {
             "the largest grid",
         )?,
         shared: number(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, "shared memory")?,
+        tf32: crate::is_set("ANYCHIP_CUDA_TF32", &["1", "on"]),
         name,
     };
     // Older drivers do not know the question.

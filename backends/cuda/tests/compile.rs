@@ -54,7 +54,7 @@ fn compile_as(
 fn source(capability: (u32, u32), kernel: &Kernel, idx_bits: u8, checked: bool) -> Result<String, String> {
     let info = Chip::example(capability).info();
     let legal = legalize(kernel, &Target { info: &info, idx_bits, checked }).map_err(|e| e.to_string())?;
-    Ok(render(&legal, &Dialect::cuda(Cuda { capability })).map_err(|e| e.to_string())?.source)
+    Ok(render(&legal, &Dialect::cuda(Cuda { capability, tf32: false })).map_err(|e| e.to_string())?.source)
 }
 
 /// All but bool, which comes first, and the 8-bit floats at the end, which are only stored.
@@ -263,8 +263,8 @@ fn aligned_vectors_are_read_and_written_sixteen_bytes_at_once_and_nothing_spills
 fn every_product_of_fragments_compiles_for_every_architecture() {
     let Some(nvrtc) = compiler("every_product_of_fragments_compiles_for_every_architecture") else { return };
     let layouts = [Layout::RowMajor, Layout::ColMajor];
-    for capability in [(7, 5), (8, 0), (9, 0), (10, 0)] {
-        let shapes = Cuda { capability }.fragments();
+    for capability in [(7, 0), (7, 5), (8, 0), (9, 0), (10, 0)] {
+        let shapes = Cuda { capability, tf32: true }.fragments();
         assert!(!shapes.is_empty(), "{capability:?}");
         for (n, s) in shapes.iter().enumerate() {
             let lie = [layouts[n % 2], layouts[n / 2 % 2]];

@@ -5,7 +5,7 @@ mod common;
 mod products;
 
 use anychip_hal::{
-    Device,
+    DType, Device,
     device::{Checks, Grid, Step},
     info::{Feature, FragmentShape},
     ir::*,
@@ -59,6 +59,7 @@ fn every_shape_from_every_place_in_every_layout() {
         // That of a line of 32 bytes, and of more than any line here.
         let swizzles = [Swizzle { bits: 1, shift: 2 }, Swizzle { bits: 2, shift: 1 }, Swizzle::NONE];
         for (n, s) in info.fragments.iter().enumerate() {
+            println!("{:?}·{:?} {}x{}x{}", s.a, s.b, s.m, s.n, s.k);
             for (i, (a, b)) in LAYOUTS.into_iter().flat_map(|a| LAYOUTS.map(|b| (a, b))).enumerate() {
                 check(&device, s, From::Tiles(swizzles[(i + n) % 3]), [a, b], 64, i == 0);
                 match (i + n) % 4 {
@@ -98,15 +99,66 @@ fn elements_are_mapped_and_rows_reduced_where_they_are_held() {
     }
 }
 
+/// Cut operands are for who asks for them, and are rounded to nearest: none is off by more than half a unit of what is kept.
+#[test]
+fn operands_are_cut_for_who_asks_for_it() {
+    let asked = std::env::var("ANYCHIP_CUDA_TF32").is_ok_and(|v| v == "1");
+    for device in common::devices("operands_are_cut_for_who_asks_for_it") {
+        let cutting: Vec<_> = device.info().fragments.iter().filter(|s| s.cuts()).collect();
+        assert!(asked || cutting.is_empty(), "{cutting:?}");
+        for s in cutting {
+            assert_eq!((s.a, s.b, s.acc, s.operand_bits), (DType::F32, DType::F32, DType::F32, 11));
+            let lie = Layout::RowMajor;
+            let fill = |x: f32, n: u16| -> Vec<u8> { (0..n).flat_map(|_| x.to_le_bytes()).collect() };
+            let unit = 2f32.powi(-10);
+            for (x, kept) in [(1.75, 2.0), (0.25, 0.0), (0.5, 1.0), (-0.875, -1.0)] {
+                let inputs = [fill(1.0 + x * unit, s.m * s.k), fill(1.0, s.k * s.n), fill(0.0, s.m * s.n)];
+                let k = product(s, From::Buffers, [lie, lie], 32);
+                // SAFETY: fragments of the kernel stay inside of buffers of these sizes.
+                let [got, _] = run(&device, &k, &inputs, inputs[2].len(), unsafe { Checks::off() });
+                let want = fill(f32::from(s.k) * (1.0 + kept * unit), s.m * s.n);
+                assert!(got == want, "1 + {x} units on {}", device.info().id);
+            }
+        }
+    }
+}
+
+/// Chips before and beside the emulated one, and one that may cut: this file's tests once more on each.
+#[test]
+fn other_chips_multiply_too() {
+    let found = common::devices("other_chips_multiply_too");
+    if !found.iter().any(|d| d.info().backend.ends_with("emulated")) {
+        return println!("SKIPPED: other_chips_multiply_too: only the emulated driver has other chips");
+    }
+    let tests = [
+        "every_shape_from_every_place_in_every_layout",
+        "elements_are_mapped_and_rows_reduced_where_they_are_held",
+        "operands_are_cut_for_who_asks_for_it",
+    ];
+    for (name, value, held) in [
+        ("ANYCHIP_EMULATED_CC", "7.0", "F16·F16 16x16x16"),
+        ("ANYCHIP_EMULATED_CC", "7.5", "F16·F16 16x8x16"),
+        ("ANYCHIP_CUDA_TF32", "1", "F32·F32 16x8x8"),
+    ] {
+        let this = std::env::current_exe().expect("a path");
+        let mut command = std::process::Command::new(this);
+        let out = command.arg("--exact").args(tests).args(["--nocapture", "--test-threads=1"]).env(name, value);
+        let out = out.output().expect("it starts");
+        let text = String::from_utf8_lossy(&out.stdout);
+        let passed = out.status.success() && text.contains("3 passed") && text.contains(held);
+        assert!(passed, "{name}={value}: {text}\n{}", String::from_utf8_lossy(&out.stderr));
+    }
+}
+
 #[test]
 fn what_is_beyond_a_copy_s_part_is_zero() {
     const LANES: u32 = 32;
     for device in common::devices("what_is_beyond_a_copy_s_part_is_zero") {
         for elems in [2u32, 4, 8] {
             let mut b = Builder::new("part", [LANES, 1, 1]);
-            let x = b.param("x", ParamKind::Buffer { elem: anychip_hal::DType::I16, access: Access::Read, align: 8 });
-            let out = b.buffer("out", anychip_hal::DType::I16, Access::Write);
-            let tile = b.shared("tile", anychip_hal::DType::I16, LANES * elems);
+            let x = b.param("x", ParamKind::Buffer { elem: DType::I16, access: Access::Read, align: 8 });
+            let out = b.buffer("out", DType::I16, Access::Write);
+            let tile = b.shared("tile", DType::I16, LANES * elems);
             let lane = b.builtin(Builtin::LocalId(0));
             let [wide, more] = [elems, elems + 2].map(|n| b.u32(n));
             let at = b.mul(lane, wide);
@@ -154,8 +206,8 @@ fn shared_memory_beyond_what_is_declared() {
         }
         let n = most / 8;
         let mut b = Builder::new("large", [64, 1, 1]);
-        let out = b.buffer("out", anychip_hal::DType::U32, Access::Write);
-        let [x, y] = ["x", "y"].map(|name| b.shared(name, anychip_hal::DType::U32, n));
+        let out = b.buffer("out", DType::U32, Access::Write);
+        let [x, y] = ["x", "y"].map(|name| b.shared(name, DType::U32, n));
         let lane = b.builtin(Builtin::LocalId(0));
         let (end, by) = (b.u32(n), b.u32(64));
         b.count(lane, end, by, |b, i| {

@@ -206,7 +206,7 @@ fn attention_by_fragments_is_within_the_rounding_of_its_weights() {
 fn spills(with: &Nvrtc, capability: (u32, u32), kernel: &Kernel) -> (u32, String) {
     let info = Chip::example(capability).info();
     let legal = legalize(kernel, &Target { info: &info, idx_bits: 32, checked: false }).expect("legal");
-    let text = render(&legal, &Dialect::cuda(Cuda { capability })).expect("printable");
+    let text = render(&legal, &Dialect::cuda(Cuda { capability, tf32: false })).expect("printable");
     let mut options = nvrtc::options(capability);
     options.push("--ptxas-options=-v".into());
     let log =

@@ -63,7 +63,7 @@ impl ByHand {
         ok!(sys::cuDeviceGetAttribute(&mut minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device));
         ok!(sys::cuDriverGetVersion(&mut version));
         let capability = (major as u32, minor as u32);
-        let text = render(&kernel, &Dialect::cuda(Cuda { capability }))?;
+        let text = render(&kernel, &Dialect::cuda(Cuda { capability, tf32: false }))?;
         let compiler = nvrtc::fitting(capability, (version as u32 / 1000, version as u32 % 1000 / 10));
         let compiler = compiler.map_err(|e| failed("NVRTC", e))?;
         let made =

@@ -254,6 +254,7 @@ fn fragments_are_cooperative_matrices() {
         acc: DType::F32,
         acc_bits: 24,
         rounding: Rounding::NearestEven,
+        operand_bits: 11,
     };
     info.fragments.push(shape);
     info.features.insert(Feature::Fragments);

@@ -92,7 +92,8 @@ fn sums(dtype: DType) -> Option<DType> {
         DType::F64 => Some(DType::F64),
         // Sums wrap: what is cut off of a wider one is the same.
         DType::I8 | DType::U8 => Some(DType::I32),
-        // f32 by fragments would be rounded to fewer digits.
+        // A device that would cut operands offers it to none but who has asked for that.
+        DType::F32 => Some(DType::F32),
         _ => None,
     }
 }
@@ -133,6 +134,7 @@ mod tests {
             acc: DType::F32,
             acc_bits: 24,
             rounding: Rounding::NearestEven,
+            operand_bits: 11,
         };
         info.fragments.push(shape);
         let tile = pick(&info, &p).expect("256 are whole tiles of 16");

@@ -61,6 +61,13 @@ fn tiny(dtype: DType) -> f64 {
     }
 }
 
+/// What operands cut by fragments add, relative to Σ|a·b|, on a device that was asked for that: each is rounded once more.
+fn cut(dtype: DType, info: &DeviceInfo) -> f64 {
+    let cutting = info.fragments.iter().filter(|s| s.a == dtype && s.cuts());
+    let u = cutting.map(|s| 2f64.powi(-i32::from(s.operand_bits))).fold(0.0, f64::max);
+    2.0 * u + u * u
+}
+
 /// n·u/(1−n·u).
 fn gamma(n: usize, u: f64) -> f64 {
     let nu = n as f64 * u;
@@ -92,18 +99,18 @@ pub fn bounds(f: &Facts<'_>, info: &DeviceInfo) -> Vec<f64> {
     let u = unit_roundoff(work) * if exact { 1.0 } else { 2.0 };
     let u_out = unit_roundoff(dtype);
     let result = |of_one: f64, y: f64| 2.0 * (of_one + u_out * (y.abs() + of_one) + tiny(dtype));
-    let summed = |terms: usize| {
-        let g = gamma(terms, u);
+    let summed = |terms: usize, cut: f64| {
+        let g = gamma(terms, u) + cut;
         let magnitude = f.magnitude.unwrap_or(&[]);
         // The magnitude was itself summed and rounded on the device.
         let whole = 1.0 / ((1.0 - g) * (1.0 - u_out));
         f.reference.iter().zip(magnitude).map(|(&y, &m)| result(g * m * whole, y)).collect()
     };
     match f.problem {
-        Problem::Matmul(p) => summed(p.inner + 1),
+        Problem::Matmul(p) => summed(p.inner + 1, cut(dtype, info)),
         Problem::Reduce(p) => match p.op {
             ReduceOp::Min | ReduceOp::Max => vec![0.0; f.reference.len()],
-            _ => summed(p.reduced),
+            _ => summed(p.reduced, 0.0),
         },
         Problem::Map(p) => {
             let terms = |i: usize| -> f64 {

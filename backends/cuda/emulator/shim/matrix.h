@@ -31,6 +31,35 @@ template <class A, class B, int RA, class C> ANYCHIP_INLINE void anychip_mma(C* 
   anychip_mma_post<RA, C> post = {a, b, c, d};
   anychip_collective(0, 0xffffffffu, anychip_do_mma<A, B, RA, C>, &post);
 }
+// m8n8k4: four products of 8 rows and 8 columns, each by lanes 4 q to 4 q + 3 and those 16 above; A by rows, B by columns.
+struct anychip_mma4_post { const unsigned *a, *b; const float* c; float* d; };
+static void anychip_do_mma4(void** posts, unsigned lanes) {
+  if (lanes != 0xffffffffu) return anychip_host->fail(anychip_host, 719, "mma.sync needs all 32 lanes");
+  for (int q = 0; q < 4; q++) {
+    double a[8][4], b[8][4], sums[8][8];
+    anychip_mma4_post* of[8];
+    for (int line = 0; line < 8; line++) {
+      anychip_mma4_post* p = of[line] = (anychip_mma4_post*)posts[4 * q + line % 4 + line / 4 * 16];
+      for (int k = 0; k < 4; k++)
+        a[line][k] = anychip_part<anychip_f16>(p->a[k / 2], k % 2), b[line][k] = anychip_part<anychip_f16>(p->b[k / 2], k % 2);
+    }
+#define ANYCHIP_EACH_SUM for (int line = 0; line < 8; line++) for (int i = 0; i < 8; i++)
+#define ANYCHIP_SUM sums[line / 4 * 4 + (line & 1) + (i & 2)][(i & 4) + (line & 2) + (i & 1)]
+    ANYCHIP_EACH_SUM ANYCHIP_SUM = of[line]->c[i];
+    for (int row = 0; row < 8; row++)
+      for (int col = 0; col < 8; col++)
+        for (int k = 0; k < 4; k++) sums[row][col] += a[row][k] * b[col][k];
+    ANYCHIP_EACH_SUM of[line]->d[i] = anychip_cut(ANYCHIP_SUM);
+#undef ANYCHIP_EACH_SUM
+#undef ANYCHIP_SUM
+  }
+}
+#if __CUDA_ARCH__ >= 700
+ANYCHIP_INLINE void anychip_mma_m8n8k4_f16_f32(float* d, const unsigned* a, const unsigned* b, const float* c) {
+  anychip_mma4_post post = {a, b, c, d};
+  anychip_collective(0, 0xffffffffu, anychip_do_mma4, &post);
+}
+#endif
 #define ANYCHIP_MMA(name, A, B, RA, C) \
   ANYCHIP_INLINE void name(C* d, const unsigned* a, const unsigned* b, const C* c) { anychip_mma<A, B, RA, C>(d, a, b, c); }
 #if __CUDA_ARCH__ >= 750

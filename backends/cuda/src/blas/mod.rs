@@ -88,14 +88,10 @@ struct Descriptors {
     out: Layout,
 }
 
-fn is_set(name: &str, to: &[&str]) -> bool {
-    std::env::var(name).is_ok_and(|v| to.contains(&v.trim().to_ascii_lowercase().as_str()))
-}
-
 impl Blas {
     /// The context is current.
     fn open(context: &Arc<Context>, chip: &crate::chip::Chip) -> std::result::Result<Blas, String> {
-        if is_set("ANYCHIP_CUBLASLT", &["off", "0"]) {
+        if crate::is_set("ANYCHIP_CUBLASLT", &["off", "0"]) {
             return Err("ANYCHIP_CUBLASLT is off".into());
         }
         let lt = Lt::get(chip.driver)?;
@@ -107,7 +103,7 @@ impl Blas {
             known: Mutex::default(),
             // What its documentation advises for Hopper and newer, and for those before.
             room: if chip.capability.0 >= 9 { 32 << 20 } else { 4 << 20 },
-            tf32: is_set("ANYCHIP_CUDA_TF32", &["1", "on"]),
+            tf32: chip.tf32,
             relu: Mutex::default(),
             context: context.clone(),
         })

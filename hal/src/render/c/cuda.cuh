@@ -1,6 +1,10 @@
 // What the printer's text needs and CUDA C++ lacks. No header is included: NVRTC finds none.
 // ANYCHIP_EMULATED: compiled for a host; what an instruction does is then written out.
 #define INLINE __device__ __forceinline__
+// Workgroups of a processor that the assembler must leave room for; 0: as many as it thinks best.
+#ifndef RESIDENT
+#define RESIDENT 0
+#endif
 namespace anychip {
 typedef signed char schar;
 typedef unsigned char uchar;

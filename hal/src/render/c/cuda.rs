@@ -8,8 +8,9 @@
 //! * Small floats lie in memory as their bits; they are converted by instructions where the architecture has them.
 //! * Lanes of a subgroup name each other in a mask: those of a last, partial one are fewer.
 //! * Arrays of a workgroup beyond 48 KiB are not declared but asked for by the launch ([`super::Rendered::shared`]).
-//! * Fragments are those of mma.sync, loaded by ldmatrix where a tile's rows lie aligned; copies are cp.async. Both have a
-//!   preamble of their own, for kernels that use them.
+//! * Fragments are those of mma.sync (`cuda_mma.cuh`, before sm_75 `cuda_volta.cuh`), loaded by ldmatrix where a tile's rows lie
+//!   aligned; copies are cp.async. Both have a preamble of their own, for kernels that use them.
+//! * How many workgroups share a processor is the assembler's choice, and the compiler's option `RESIDENT` another.
 //! * Contraction, fast division and flushing are options of the compiler ([`Cuda::OPTIONS`]), on by none of these.
 
 use super::dialect::Dialect;
@@ -19,11 +20,16 @@ use crate::{
     ir::*,
 };
 
+/// Bits of the significand of tf32.
+const TF32: u8 = 11;
+
 /// What the CUDA dialect must know of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cuda {
     /// Compute capability, major and minor.
     pub capability: (u32, u32),
+    /// Operands of f32 may be cut to tf32 where fragments multiply them: they are only offered then.
+    pub tf32: bool,
 }
 
 impl Cuda {
@@ -41,7 +47,12 @@ impl Cuda {
         self.capability >= (8, 0)
     }
 
-    /// Products of fragments: those of mma.sync with 16 rows, one and two of its 8 columns at a time. Terms are summed without
+    /// The first generation with fragments, whose products are of another shape.
+    fn is_volta(self) -> bool {
+        self.capability >= (7, 0) && self.capability < (7, 5)
+    }
+
+    /// Products of fragments: those of mma.sync with 16 rows, one and two of its 8 columns at a time; Volta's four at a time. Terms are summed without
     /// rounding between them and cut off towards zero (measured by Fasi, Higham, Mikaitis, Pranesh: "Numerical behavior of NVIDIA
     /// tensor cores", 2021, for V100, T4 and A100).
     pub fn fragments(self) -> Vec<FragmentShape> {
@@ -50,7 +61,7 @@ impl Cuda {
             (8.., _) => {
                 &[[F16, F16, F32], [BF16, BF16, F32], [I8, I8, I32], [U8, U8, I32], [I8, U8, I32], [U8, I8, I32]]
             }
-            (7, 5..) => &[[F16, F16, F32]],
+            (7, _) => &[[F16, F16, F32]],
             _ => &[],
         };
         let shape = |&[a, b, acc]: &[DType; 3], n| FragmentShape {
@@ -62,8 +73,11 @@ impl Cuda {
             acc,
             acc_bits: if acc == F32 { 24 } else { 32 },
             rounding: Rounding::Truncate,
+            operand_bits: if a == F32 { TF32 } else { FragmentShape::whole(a) },
         };
-        [16, 8].into_iter().flat_map(|n| products.iter().map(move |p| shape(p, n))).collect()
+        let cut: &[[DType; 3]] = if self.tf32 && self.capability >= (8, 0) { &[[F32; 3]] } else { &[] };
+        let columns: &[u16] = if self.is_volta() { &[16] } else { &[16, 8] };
+        columns.iter().flat_map(|n| products.iter().chain(cut).map(move |p| shape(p, *n))).collect()
     }
 }
 
@@ -101,7 +115,7 @@ impl Dialect {
             restrict: "__restrict__",
             entry: |[x, y, z]| {
                 let lanes = u64::from(x) * u64::from(y) * u64::from(z);
-                format!("extern \"C\" __global__ void __launch_bounds__({lanes})")
+                format!("extern \"C\" __global__ void __launch_bounds__({lanes}, RESIDENT)")
             },
             builtin: |b| {
                 let axis = |d: u8| ['x', 'y', 'z'][usize::from(d.min(2))];
@@ -120,7 +134,10 @@ impl Dialect {
             barrier: "__syncthreads();",
             subgroup_barrier: Some("__syncwarp(subgroup_mask());"),
             copies: c.copies().then_some(include_str!("cuda_copy.cuh")),
-            fragments: (!c.fragments().is_empty()).then_some(include_str!("cuda_fragments.cuh")),
+            fragments: (!c.fragments().is_empty()).then(|| {
+                let held = if c.is_volta() { include_str!("cuda_volta.cuh") } else { include_str!("cuda_mma.cuh") };
+                [include_str!("cuda_fragments.cuh"), held].concat()
+            }),
             // What every chip takes in a declaration.
             shared_most: Some(48 << 10),
             vector: |ty, parts| format!("{ty}({})", parts.join(", ")),

@@ -1,5 +1,5 @@
-// Matrix fragments of a warp, laid out as mma.sync has them (PTX manual, "Matrix Fragments for mma"): rows of products are 16,
-// columns multiples of 8, the inner extent 32 bytes. Of lane l, g is l / 4 and t is l % 4.
+// Matrix fragments of a warp, filled, loaded and stored. How their elements are spread over lanes depends on the architecture: the
+// type `frag<role, element, m, n, k>` comes behind this.
 template <bool, class A, class B> struct either { typedef A type; };
 template <class A, class B> struct either<false, A, B> { typedef B type; };
 template <int> struct word_of;
@@ -8,42 +8,6 @@ template <> struct word_of<2> { typedef ushort type; };
 template <> struct word_of<4> { typedef uint type; };
 
 enum { FRAG_A, FRAG_B, FRAG_SUM, FRAG_ROWS };
-template <int ROLE, class T, int M, int N, int K> struct frag {
-    typedef T elem;
-    typedef typename word_of<sizeof(T)>::type bits;
-    typedef typename either<(ROLE >= FRAG_SUM), T, uint>::type reg;
-    static constexpr int role = ROLE, size = sizeof(T);
-    static_assert(M == 16 && N % 8 == 0 && (ROLE >= FRAG_SUM || K * size == 32), "a product of mma.sync");
-    // Elements of a register, of a lane; registers of a lane.
-    static constexpr int per = ROLE >= FRAG_SUM ? 1 : 4 / size;
-    static constexpr int all = ROLE == FRAG_A ? M * K : ROLE == FRAG_B ? K * N : ROLE == FRAG_SUM ? M * N : 64;
-    static constexpr int held = all / 32, regs = held / per;
-    reg r[regs];
-
-    static INLINE uint row(int e) {
-        uint g = subgroup_lane() / 4, t = subgroup_lane() % 4, n = e / per;
-        if (ROLE == FRAG_A) return g + 8 * (n & 1);
-        if (ROLE == FRAG_B) return 4 * per * (n & 1) + per * t + e % per;
-        if (ROLE == FRAG_ROWS) return g + 8 * n;
-        return g + 8 * (n >> 1 & 1);
-    }
-    static INLINE uint col(int e) {
-        uint g = subgroup_lane() / 4, t = subgroup_lane() % 4, n = e / per;
-        if (ROLE == FRAG_A) return 4 * per * (n >> 1) + per * t + e % per;
-        if (ROLE == FRAG_B) return 8 * (n >> 1) + g;
-        if (ROLE == FRAG_ROWS) return 0;
-        return 8 * (n >> 2) + 2 * t + (n & 1);
-    }
-    INLINE T get(int e) const {
-        if constexpr (ROLE >= FRAG_SUM) return r[e];
-        else return bits_as<T>(bits(r[e / per] >> (e % per * size * 8 % 32)));
-    }
-    // Registers hold zeros there.
-    INLINE void put(int e, T x) {
-        if constexpr (ROLE >= FRAG_SUM) r[e] = x;
-        else r[e / per] |= uint(bits_as<bits>(x)) << (e % per * size * 8 % 32);
-    }
-};
 #define HELD(F) for (int e = 0; e < F::held; ++e)
 template <class F> INLINE F frag_fill(typename F::elem x) {
     F f = {};
@@ -52,62 +16,20 @@ template <class F> INLINE F frag_fill(typename F::elem x) {
     return f;
 }
 
-// What a map to F reads for its element e: sums lie as operands A of 16 bits do, and each row has its number.
-template <class F, class S> INLINE typename S::elem frag_part(S s, int e) {
-    if constexpr (S::role == FRAG_ROWS && F::role != FRAG_ROWS) return s.r[e >> 1 & 1];
-    else return s.get(e);
-}
-// Rows lie in groups of four lanes.
-template <class R, class Of, class F> INLINE R frag_rows(F f) {
-    R rows = {};
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-        typename R::elem x = f.r[2 * n];
-#pragma unroll
-        for (int e = 2 * n + 1; e < F::regs; ++e)
-            if ((e >> 1 & 1) == n) x = Of::of(x, f.r[e]);
-        x = Of::of(x, fetched<at_xor>(x, 1u));
-        rows.r[n] = Of::of(x, fetched<at_xor>(x, 2u));
-    }
-    return rows;
-}
-
 // Where an element of a tile lies: the index of its 16 bytes within 1 << BITS is XORed with its row.
 template <int BITS, int SHIFT, int SIZE, class I> INLINE I swizzled(I at) {
     constexpr int chunk = SIZE == 1 ? 4 : SIZE == 2 ? 3 : 2;
     if constexpr (BITS == 0) return at;
     else return at ^ ((at >> (chunk + BITS + SHIFT) & I((1 << BITS) - 1)) << chunk);
 }
-template <int N, bool TRANSPOSED> INLINE void load_matrices(uint* r, const void* row) {
-#ifdef ANYCHIP_EMULATED
-    anychip_ldmatrix<N, TRANSPOSED>(r, row);
-#else
-    uint at = uint(__cvta_generic_to_shared(row));
-    if constexpr (N == 2 && !TRANSPOSED)
-        asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
-                     : "=r"(r[0]), "=r"(r[1]) : "r"(at) : "memory");
-    else if constexpr (N == 2)
-        asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
-                     : "=r"(r[0]), "=r"(r[1]) : "r"(at) : "memory");
-    else if constexpr (!TRANSPOSED)
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
-    else
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
-#endif
-}
 // COLS: columns are contiguous. WHOLE: in memory of the workgroup, every line aligned to 16 bytes.
 template <class F, bool COLS, int BITS, int SHIFT, bool WHOLE, class I>
 INLINE F frag_load(const typename F::elem* p, I index, uint stride) {
     F f = {};
-    // The inner extent lies side by side, or elements have the 16 bits that ldmatrix transposes.
+    // The inner extent of the product lies side by side.
     constexpr bool inner = (F::role == FRAG_A) != COLS;
-    if constexpr (WHOLE && F::role != FRAG_SUM && (F::regs == 2 || F::regs == 4) && (inner || F::size == 2)) {
-        uint n = subgroup_lane() / 8;
-        uint far = F::role == FRAG_A ? n & 1 : n >> 1 & (F::regs == 4), deep = F::role == FRAG_A ? n >> 1 : n & 1;
-        uint line = subgroup_lane() % 8 + 8 * (inner ? far : deep), along = inner ? 16 / F::size * deep : 8 * far;
-        load_matrices<F::regs, !inner>(f.r, p + swizzled<BITS, SHIFT, F::size>(index + I(line * stride + along)));
+    if constexpr (WHOLE && F::by_lines(inner)) {
+        f.template load_lines<inner, BITS, SHIFT>(p, index, stride);
     } else {
 #pragma unroll
         HELD(F) {
@@ -123,51 +45,5 @@ template <bool COLS, class F, class I> INLINE void frag_store(F f, typename F::e
         I line = COLS ? F::col(e) : F::row(e), along = COLS ? F::row(e) : F::col(e);
         p[index + line * I(stride) + along] = f.get(e);
     }
-}
-
-// Sums of 16 rows and 8 columns.
-template <class A, class B> struct product;
-#ifdef ANYCHIP_EMULATED
-#define PRODUCT(A, B, C, form, text, c) \
-    template <> struct product<A, B> { \
-        static INLINE void add(C* s, const uint* a, const uint* b) { anychip_mma_##form(s, a, b, s); } \
-    };
-#else
-#define PRODUCT(A, B, C, form, text, c) \
-    template <> struct product<A, B> { \
-        static INLINE void add(C* s, const uint* a, const uint* b) { \
-            asm("mma.sync.aligned." text " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
-                : "+" c(s[0]), "+" c(s[1]), "+" c(s[2]), "+" c(s[3]) \
-                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1])); \
-        } \
-    };
-#endif
-#if __CUDA_ARCH__ >= 800
-PRODUCT(half, half, float, m16n8k16_f16_f32, "m16n8k16.row.col.f32.f16.f16.f32", "f")
-PRODUCT(bfloat, bfloat, float, m16n8k16_bf16_f32, "m16n8k16.row.col.f32.bf16.bf16.f32", "f")
-PRODUCT(schar, schar, int, m16n8k32_s8_s32, "m16n8k32.row.col.s32.s8.s8.s32", "r")
-PRODUCT(uchar, uchar, int, m16n8k32_u8_s32, "m16n8k32.row.col.s32.u8.u8.s32", "r")
-PRODUCT(schar, uchar, int, m16n8k32_s8_u8_s32, "m16n8k32.row.col.s32.s8.u8.s32", "r")
-PRODUCT(uchar, schar, int, m16n8k32_u8_s8_s32, "m16n8k32.row.col.s32.u8.s8.s32", "r")
-#elif __CUDA_ARCH__ >= 750
-// The inner extent by halves.
-template <> struct product<half, half> {
-    static INLINE void add(float* s, const uint* a, const uint* b) {
-#pragma unroll
-        for (int n = 0; n < 2; ++n) {
-#ifdef ANYCHIP_EMULATED
-            anychip_mma_m16n8k8_f16_f32(s, a + 2 * n, b + n, s);
-#else
-            asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
-                : "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3]) : "r"(a[2 * n]), "r"(a[2 * n + 1]), "r"(b[n]));
-#endif
-        }
-    }
-};
-#endif
-template <class A, class B, class C> INLINE C frag_mma(A a, B b, C c) {
-#pragma unroll
-    for (int n = 0; n < C::regs / 4; ++n) product<typename A::elem, typename B::elem>::add(c.r + 4 * n, a.r, b.r + 2 * n);
-    return c;
 }
 

@@ -45,7 +45,7 @@ pub struct Dialect {
     /// What the preamble says of asynchronous copies, for kernels that have them; `None` where the legaliser lowers them.
     pub copies: Option<&'static str>,
     /// The same of matrix fragments.
-    pub fragments: Option<&'static str>,
+    pub fragments: Option<String>,
     /// Bytes of arrays of the workgroup beyond which they are cut from one that the launch asks for; `None`: never.
     pub shared_most: Option<u32>,
     /// An expression for a vector of this type: one part for every lane, or one for all.

@@ -62,7 +62,8 @@ pub fn render(kernel: &Kernel, dialect: &Dialect) -> Result<Rendered> {
     source.push_str(&(dialect.begin)(kernel.workgroup));
     source.push_str(&dialect.preamble);
     let uses = legal::features(kernel);
-    for (feature, part) in [(Feature::AsyncCopy, dialect.copies), (Feature::Fragments, dialect.fragments)] {
+    let parts = [(Feature::AsyncCopy, dialect.copies), (Feature::Fragments, dialect.fragments.as_deref())];
+    for (feature, part) in parts {
         match part {
             _ if !uses.contains(&feature) => {}
             Some(part) => source.push_str(part),

@@ -110,6 +110,38 @@ fn mma_multiplies_as_the_manual_lays_it_out() {
     }
 }
 
+/// Four products at once. Where elements are, as the manual has it: of operand `line` in its group of eight lanes 0 to 3 and 16
+/// to 19, and of sums `i` of that lane.
+#[test]
+fn volta_multiplies_four_times() {
+    let s = Session::new();
+    let kernel = s.kernel(
+        r#"extern "C" __global__ void k(const unsigned* a, const unsigned* b, float* out) {
+            float d[8];
+            for (int i = 0; i < 8; i++) d[i] = i;
+            anychip_mma_m8n8k4_f16_f32(d, a + threadIdx.x * 2, b + threadIdx.x * 2, d);
+            for (int i = 0; i < 8; i++) out[threadIdx.x * 8 + i] = d[i];
+        }"#,
+    );
+    let place = |lane: usize| (lane / 4 % 4, lane % 4 + lane / 16 * 4);
+    let operand = |salt: usize| -> Vec<u32> {
+        let word = |i: usize| {
+            let (group, line) = place(i / 2);
+            let of = |k: usize| f16(small(8 * group + line, i % 2 * 2 + k, salt));
+            of(0) | of(1) << 16
+        };
+        (0..64).map(word).collect()
+    };
+    let (a, b, out) = (s.buffer(&operand(0)), s.buffer(&operand(1)), s.alloc(4 * 256));
+    assert_eq!(launch!(kernel, [1, 1, 1], [32, 1, 1], 0, 0, a, b, out), 0);
+    for (at, found) in s.read::<f32>(out, 256).into_iter().enumerate() {
+        let ((group, _), high, i) = (place(at / 8), at / 128, at % 8);
+        let (row, col) = ((at / 8 & 1) + (i & 2) + 4 * high, (i & 4) + (at / 8 & 2) + (i & 1));
+        let dot: i32 = (0..4).map(|k| small(8 * group + row, k, 0) * small(8 * group + col, k, 1)).sum();
+        assert_eq!(found, (i as i32 + dot) as f32, "lane {}, {i}", at / 8);
+    }
+}
+
 #[test]
 fn ldmatrix_gives_each_lane_its_part() {
     let s = Session::new();
