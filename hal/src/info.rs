@@ -2,7 +2,7 @@
 //!
 //! Nothing here is inferred from a vendor's name. A capability that is not listed is not used.
 
-use crate::DType;
+use crate::{DType, ir::Swizzle};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -230,6 +230,9 @@ pub struct FragmentShape {
     /// Bits of an operand's significand that the product keeps: all of its type ([`FragmentShape::whole`]), or fewer. A device offers
     /// fewer only to who has asked for it: no bound of an operation allows for that.
     pub operand_bits: u8,
+    /// Subgroups that hold a fragment together. More than 1: the workgroup has so many and no more, and products read both operands from
+    /// tiles that it shares, as [`FragmentShape::LINE`] says.
+    pub subgroups: u8,
 }
 
 impl FragmentShape {
@@ -245,6 +248,12 @@ impl FragmentShape {
             d => 8 * d.size() as u8,
         }
     }
+
+    /// Bytes of a line of the tiles that a product of several subgroups reads. Lines are permuted by eights ([`FragmentShape::TILE`]), a
+    /// tile begins at a multiple of eight lines. Those of A are its rows; those of B its columns, or its rows where they are one line.
+    pub const LINE: usize = 128;
+    /// How tiles of such lines are permuted.
+    pub const TILE: Swizzle = Swizzle { bits: 3, shift: 0 };
 
     /// Whether operands lose bits in the product.
     pub fn cuts(&self) -> bool {

@@ -86,12 +86,31 @@ fn fragments_multiply_as_the_plain_kernel_does() {
             }
             let [m, n, k] = [16; 3];
             let (operand, rounding) = (DType::F16, Rounding::NearestEven);
-            let (acc_bits, operand_bits) = (24, FragmentShape::whole(operand));
-            let shape =
-                FragmentShape { m, n, k, a: operand, b: operand, acc: DType::F32, acc_bits, rounding, operand_bits };
-            let pipeline = Pipeline::of(&shape, [1, 1], [1, 2], [1, 2]);
-            let made = pipeline::matmul(product(by_columns), pipeline).unwrap().expect("rows lie side by side");
-            assert_eq!(run(d, made, &a, &b, &bias), want, "{d}: {pipeline:?}, by columns: {by_columns}");
+            let shape = FragmentShape {
+                m,
+                n,
+                k,
+                a: operand,
+                b: operand,
+                acc: DType::F32,
+                acc_bits: 24,
+                rounding,
+                operand_bits: FragmentShape::whole(operand),
+                subgroups: 1,
+            };
+            // Of a subgroup, and of the workgroup out of shared memory.
+            let line = FragmentShape { m: 64, n: 64, k: 64, subgroups: 4, ..shape.clone() };
+            let limits = &d.info().limits;
+            for pipeline in [Pipeline::of(&shape, [1, 1], [1, 2], [1, 2]), Pipeline::of(&line, [1, 1], [1, 1], [1, 2])]
+            {
+                // Devices without 16 bits in shared memory hold twice as much.
+                if pipeline.lanes() > limits.max_workgroup || 2 * pipeline.shared(operand) > limits.max_shared.into() {
+                    println!("SKIPPED: {pipeline:?} on {d}: too small a workgroup");
+                    continue;
+                }
+                let made = pipeline::matmul(product(by_columns), pipeline).unwrap().expect("rows lie side by side");
+                assert_eq!(run(d, made, &a, &b, &bias), want, "{d}: {pipeline:?}, by columns: {by_columns}");
+            }
         }
         // Extents that are no multiples are left to the plain kernel.
         let tile = Tile { shape: [16, 16, 16], acc: DType::F32, rows: 4, cols: 1, subgroup: 32, subgroups: 1 };

@@ -7,6 +7,7 @@ use anychip_cuda::{
 };
 use anychip_hal::{
     DType,
+    info::FragmentShape,
     ir::{
         legal::{Target, legalize},
         *,
@@ -259,6 +260,22 @@ fn aligned_vectors_are_read_and_written_sixteen_bytes_at_once_and_nothing_spills
     }
 }
 
+/// A product that a workgroup makes together is one of the chip's own, and no compiler has to keep its steps apart.
+fn wide_product(nvrtc: &Nvrtc, capability: (u32, u32), s: &FragmentShape) {
+    let from = products::From::Operands(FragmentShape::TILE);
+    for b in [Layout::ColMajor, Layout::RowMajor] {
+        let k = products::product(s, from, [Layout::RowMajor, b], 32 * u32::from(s.subgroups));
+        let text = source(capability, &k, 64, false).expect("legal");
+        let native = b == Layout::ColMajor || usize::from(s.n) * s.b.size() == FragmentShape::LINE;
+        assert_eq!(text.contains("= frag_mma_tiles<"), native, "{}, {b:?}", k.name);
+        if native {
+            let made = compile_as(nvrtc, capability, &k, 64, false).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(spills(&made.log), 0, "{} for {capability:?}: {}", k.name, made.log);
+            assert!(!made.log.contains("serialized"), "{}: {}", k.name, made.log);
+        }
+    }
+}
+
 #[test]
 fn every_product_of_fragments_compiles_for_every_architecture() {
     let Some(nvrtc) = compiler("every_product_of_fragments_compiles_for_every_architecture") else { return };
@@ -267,6 +284,10 @@ fn every_product_of_fragments_compiles_for_every_architecture() {
         let shapes = Cuda { capability, tf32: true }.fragments();
         assert!(!shapes.is_empty(), "{capability:?}");
         for (n, s) in shapes.iter().enumerate() {
+            if s.subgroups > 1 {
+                wide_product(&nvrtc, capability, s);
+                continue;
+            }
             let lie = [layouts[n % 2], layouts[n / 2 % 2]];
             for from in [products::From::Buffers, products::From::Tiles(Swizzle { bits: 1, shift: 2 })] {
                 let k = products::product(s, from, lie, 64);

@@ -60,6 +60,14 @@ fn every_shape_from_every_place_in_every_layout() {
         let swizzles = [Swizzle { bits: 1, shift: 2 }, Swizzle { bits: 2, shift: 1 }, Swizzle::NONE];
         for (n, s) in info.fragments.iter().enumerate() {
             println!("{:?}·{:?} {}x{}x{}", s.a, s.b, s.m, s.n, s.k);
+            if s.subgroups > 1 {
+                let one_line = usize::from(s.n) * s.b.size() == FragmentShape::LINE;
+                for b in LAYOUTS.into_iter().filter(|b| *b == Layout::ColMajor || one_line) {
+                    let (from, lanes) = (From::Operands(FragmentShape::TILE), 32 * u32::from(s.subgroups));
+                    check(&device, s, from, [Layout::RowMajor, b], lanes, one_line);
+                }
+                continue;
+            }
             for (i, (a, b)) in LAYOUTS.into_iter().flat_map(|a| LAYOUTS.map(|b| (a, b))).enumerate() {
                 check(&device, s, From::Tiles(swizzles[(i + n) % 3]), [a, b], 64, i == 0);
                 match (i + n) % 4 {
@@ -76,7 +84,7 @@ fn every_shape_from_every_place_in_every_layout() {
 #[test]
 fn elements_are_mapped_and_rows_reduced_where_they_are_held() {
     for device in common::devices("elements_are_mapped_and_rows_reduced_where_they_are_held") {
-        for s in device.info().fragments.iter().filter(|s| s.n == s.k && s.a.size() == 2) {
+        for s in device.info().fragments.iter().filter(|s| s.n == s.k && s.a.size() == 2 && s.subgroups == 1) {
             let c = |row: usize, col: usize| number(s.acc, row * 5 + col * 3);
             let b = |row: usize, col: usize| number(s.b, row * 31 + col * 7);
             let n = s.n as usize;

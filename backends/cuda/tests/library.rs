@@ -114,6 +114,7 @@ fn pipelines_multiply_any_extents_in_any_layout() {
     ];
     for device in common::devices("pipelines_multiply_any_extents_in_any_layout") {
         let Some(shape) = shape(&device.info().fragments, DType::F16) else { continue };
+        let wide: Vec<_> = device.info().fragments.iter().filter(|s| s.subgroups > 1 && s.a == DType::F16).collect();
         // Whole numbers: every order of a sum gives the same.
         let numbers =
             |n: usize, s: usize| -> Vec<f32> { (0..n).map(|i| ((i * 7 + i / 5 + s) % 9) as f32 - 4.0).collect() };
@@ -138,6 +139,17 @@ fn pipelines_multiply_any_extents_in_any_layout() {
                 }
                 let (fragments, subgroups, stages) = schedules[(n + i) % schedules.len()];
                 let p = Pipeline::of(&shape, fragments, subgroups, stages);
+                // Fragments that a workgroup holds: every one at one extent, by rows in panels of one line.
+                for (w, s) in wide.iter().enumerate().filter(|(w, _)| !by_columns[0] && w % cases.len() == n) {
+                    let p = Pipeline::of(s, [1, 1 + w as u32 % 2], [1, 1], [1, 2 + w as u32 % 3]);
+                    let mm = product(DType::F16, DType::F32, dims, by_columns);
+                    let read = pipeline::reads(&p, DType::F16, &mm.a, &mm.b);
+                    assert_eq!(read, by_columns[1] || s.n == 64, "{p:?}");
+                    let Some(made) = pipeline::matmul(mm, p).expect("a kernel") else { continue };
+                    // SAFETY: as below.
+                    let got = common::f32s(&run(&device, made, &inputs, want.len() * 4, unsafe { Checks::off() }));
+                    assert!(got == want, "{dims:?}, by columns {by_columns:?}, {p:?}");
+                }
                 // SAFETY: buffers have the extents that the kernel was made for.
                 let ways = [unsafe { Checks::off() }, Checks::On];
                 // With guards fragments are lowered: small tiles are enough.
@@ -229,16 +241,24 @@ fn no_schedule_of_fragments_spills() {
     };
     let n = 8192;
     let dtype = DType::BF16;
-    let problem = schedule::matmul::Problem { dtype, batch: 1, rows: n, cols: n, inner: n, col_stride: 1 };
-    for capability in [(8, 0), (9, 0)] {
+    for capability in [(7, 0), (8, 0), (9, 0)] {
         let info = Chip::example(capability).info();
-        let pipelines = schedule::fragments::pipelines(&info, &problem);
-        assert!(pipelines.iter().any(|p| p.tile()[..2] == [128, 256]), "{capability:?}");
-        for p in pipelines.into_iter().filter(|p| p.shape[1] == 16) {
-            let made = pipeline::matmul(product(dtype, dtype, [1, n, n, n], [false, false]), p);
-            let (bytes, log) =
-                spills(&nvrtc, capability, &made.expect("a kernel").expect("rows lie side by side").kernel);
-            assert_eq!(bytes, 0, "{p:?} for {capability:?}: {log}");
+        for col_stride in [1, n as isize] {
+            let dtype = if capability == (7, 0) { DType::F16 } else { dtype };
+            let problem = schedule::matmul::Problem { dtype, batch: 1, rows: n, cols: n, inner: n, col_stride };
+            let pipelines = schedule::fragments::pipelines(&info, &problem);
+            assert!(pipelines.iter().any(|p| p.tile()[..2] == [128, 128]), "{capability:?}");
+            assert_eq!(pipelines.iter().any(|p| p.wide), capability == (9, 0));
+            for p in pipelines.into_iter().filter(|p| p.shape[1] >= 16 && (p.wide || col_stride == 1)) {
+                let made = pipeline::matmul(product(dtype, dtype, [1, n, n, n], [false, col_stride != 1]), p);
+                let (bytes, log) =
+                    spills(&nvrtc, capability, &made.expect("a kernel").expect("an axis lies side by side").kernel);
+                assert_eq!(bytes, 0, "{p:?} for {capability:?}: {log}");
+                assert!(!log.contains("serialized"), "{p:?}: {log}");
+            }
+        }
+        if capability == (7, 0) {
+            continue;
         }
         for (width, causal) in [(64, false), (64, true), (128, false), (128, true)] {
             let p = schedule::attention::Problem { dtype, rows: 4096, keys: 4096, width, out_width: width };

@@ -349,6 +349,7 @@ fn fragment_shapes(instance: &Instance, device: vk::PhysicalDevice, target: &spi
             acc_bits: 8 * acc.size() as u8,
             rounding: if acc.is_float() { Rounding::Unknown } else { Rounding::NearestEven },
             operand_bits: FragmentShape::whole(a),
+            subgroups: 1,
         })
     };
     let mut shapes: Vec<FragmentShape> = vec![];

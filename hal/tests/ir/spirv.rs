@@ -255,6 +255,7 @@ fn fragments_are_cooperative_matrices() {
         acc_bits: 24,
         rounding: Rounding::NearestEven,
         operand_bits: 11,
+        subgroups: 1,
     };
     info.fragments.push(shape);
     info.features.insert(Feature::Fragments);

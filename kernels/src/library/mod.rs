@@ -25,6 +25,7 @@ mod share;
 pub mod sort;
 mod tiles;
 pub mod walk;
+pub mod wide;
 
 pub use body::{Body, Expr, Map};
 

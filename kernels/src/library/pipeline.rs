@@ -5,11 +5,12 @@
 //! legaliser lowers fragments, the workgroup is one subgroup and takes the parts one after another.
 
 use super::{
-    Made,
+    Made, Map,
     emit::{Along, Emit, Maker, MapArgs, compute_type, vector_width},
-    fragments::lie,
+    fragments::{lie, readable},
     matmul::MatMul,
     tiles::{Lies, Side, add_c, together},
+    wide,
 };
 use anychip_hal::{
     DType, Result,
@@ -44,6 +45,10 @@ pub struct Pipeline {
     pub subgroup: u32,
     /// Tiles are read by permuted rows, so that shared memory's banks are all used at once.
     pub swizzled: bool,
+    /// A fragment is the whole workgroup's, and products read their operands where they are shared: [`super::wide`]. `subgroup` is then
+    /// all its lanes.
+    #[serde(default)]
+    pub wide: bool,
 }
 
 /// Rows of tiles that are worked on together, so that they share what they read through the device's cache.
@@ -58,7 +63,8 @@ impl Pipeline {
         [deep, stages]: [u32; 2],
     ) -> Pipeline {
         let (acc, of) = (shape.acc, [shape.m, shape.n, shape.k]);
-        Pipeline { shape: of, acc, rows, cols, down, across, deep, stages, subgroup: 32, swizzled: true }
+        let (subgroup, wide) = (32 * u32::from(shape.subgroups), shape.subgroups > 1);
+        Pipeline { shape: of, acc, rows, cols, down, across, deep, stages, subgroup, swizzled: true, wide }
     }
 
     /// Lanes of a workgroup.
@@ -77,6 +83,7 @@ impl Pipeline {
         let [m, n, k] = self.tile().map(u64::from);
         let strip = u64::from(self.shape[0]) * u64::from(self.cols * u32::from(self.shape[1]));
         let strips = strip * u64::from(self.down * self.across) * self.acc.size() as u64;
+        let strips = if self.wide { 0 } else { strips };
         (m + n) * k * u64::from(self.stages) * dtype.size() as u64 + strips
     }
 
@@ -96,11 +103,33 @@ pub(super) fn next(b: &mut Builder, var: VarId, stages: u32) {
     b.set(var, at);
 }
 
+/// Batch, row and column of a workgroup's tile: bands of tiles, each by columns.
+pub(super) fn in_bands(b: &mut Builder, group: Value, [tiles_m, tiles_n]: [Value; 2]) -> [Value; 3] {
+    let area = b.mul(tiles_m, tiles_n);
+    let (batch, tile) = (b.binary(BinaryOp::Div, group, area), b.binary(BinaryOp::Rem, group, area));
+    let high = b.idx(BAND);
+    let band_area = b.mul(high, tiles_n);
+    let (band, in_band) = (b.binary(BinaryOp::Div, tile, band_area), b.binary(BinaryOp::Rem, tile, band_area));
+    let first = b.mul(band, high);
+    let left = b.sub(tiles_m, first);
+    let in_height = b.binary(BinaryOp::Min, left, high);
+    let tile_m = b.binary(BinaryOp::Rem, in_band, in_height);
+    [batch, b.add(first, tile_m), b.binary(BinaryOp::Div, in_band, in_height)]
+}
+
+/// Whether operands lie as a schedule reads them.
+pub fn reads(p: &Pipeline, dtype: DType, a: &Map, b: &Map) -> bool {
+    if p.wide { wide::reads(p, dtype.size(), a, b) } else { readable(a, b) }
+}
+
 /// Makes the kernel; nothing where an operand's rows and columns both lie apart. Bindings: slots, left, right, output.
 pub fn matmul(mm: MatMul, p: Pipeline) -> Result<Option<Made>> {
     let (Some((a_far, a_layout)), Some((b_far, b_layout))) = (lie(&mm.a), lie(&mm.b)) else { return Ok(None) };
     if !p.is_sound() {
         return Ok(None);
+    }
+    if p.wide {
+        return wide::matmul(mm, p);
     }
     let axes = mm.dims.len() - 2;
     let (rows_n, cols_n) = (mm.dims[axes], mm.dims[axes + 1]);
@@ -146,19 +175,8 @@ pub fn matmul(mm: MatMul, p: Pipeline) -> Result<Option<Made>> {
     let sums = m.b.shared("sums", p.acc, strip * p.down * p.across);
     let b = &mut m.b;
 
-    // Bands of tiles, each by columns.
     let group = b.builtin(Builtin::GroupId(0));
-    let area = b.mul(tiles_m_v, tiles_n_v);
-    let (batch_i, tile) = (b.binary(BinaryOp::Div, group, area), b.binary(BinaryOp::Rem, group, area));
-    let high = b.idx(BAND);
-    let band_area = b.mul(high, tiles_n_v);
-    let (band, in_band) = (b.binary(BinaryOp::Div, tile, band_area), b.binary(BinaryOp::Rem, tile, band_area));
-    let first = b.mul(band, high);
-    let left = b.sub(tiles_m_v, first);
-    let in_height = b.binary(BinaryOp::Min, left, high);
-    let tile_m = b.binary(BinaryOp::Rem, in_band, in_height);
-    let tile_m = b.add(first, tile_m);
-    let tile_n = b.binary(BinaryOp::Div, in_band, in_height);
+    let [batch_i, tile_m, tile_n] = in_bands(b, group, [tiles_m_v, tiles_n_v]);
     let coords = Maker::split_in(b, batch_i, &batch_extents);
     emit.fix(b, &coords);
     let (height_v, width_v) = (b.idx(u64::from(height)), b.idx(u64::from(width)));

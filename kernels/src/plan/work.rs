@@ -256,7 +256,10 @@ impl Planner<'_> {
         let by_fragments = match chosen {
             Schedule::Fragments(_) | Schedule::Pipeline(_) => Some((chosen, origin)),
             Schedule::Library => {
-                let pipeline = schedule::fragments::pick_pipeline(device.info(), &problem).map(Schedule::Pipeline);
+                let (left, right) = (as_map(&lhs), as_map(&rhs));
+                let reads = |p: &pipeline::Pipeline| pipeline::reads(p, dtype, &left, &right);
+                let pipeline =
+                    schedule::fragments::pick_pipeline(device.info(), &problem, reads).map(Schedule::Pipeline);
                 let tile = || schedule::fragments::pick(device.info(), &problem).map(Schedule::Fragments);
                 pipeline.or_else(tile).map(|s| (s, Origin::CostModel))
             }

@@ -76,10 +76,9 @@ pub fn strips(info: &DeviceInfo, p: &Problem) -> Option<Strips> {
     let subgroup = info.subgroups.as_ref().filter(|s| s.min == s.max)?.max;
     let has = [Feature::Fragments, Feature::FragmentElements, Feature::Subgroup].into_iter().all(|f| info.has(f));
     let small = matches!(p.dtype, DType::F16 | DType::BF16);
-    let multiplies = info
-        .fragments
-        .iter()
-        .any(|s| (s.m, s.n, s.k) == (16, 16, 16) && (s.a, s.b) == (p.dtype, p.dtype) && s.acc == DType::F32);
+    let multiplies = info.fragments.iter().any(|s| {
+        (s.m, s.n, s.k, s.subgroups) == (16, 16, 16, 1) && (s.a, s.b) == (p.dtype, p.dtype) && s.acc == DType::F32
+    });
     let same = p.width == p.out_width && p.width.is_power_of_two() && (16..=128).contains(&p.width);
     if !(has && small && multiplies && same) {
         return None;

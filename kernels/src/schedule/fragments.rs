@@ -2,7 +2,10 @@
 
 use super::matmul::Problem;
 use crate::library::{fragments::Tile, pipeline::Pipeline};
-use anychip_hal::{DType, DeviceInfo, info::Feature};
+use anychip_hal::{
+    DType, DeviceInfo,
+    info::{Feature, FragmentShape},
+};
 
 /// Tiles of the fragments that a device multiplies, larger first: of operands of this type, with sums of at least its precision.
 pub fn candidates(info: &DeviceInfo, p: &Problem) -> Vec<Tile> {
@@ -13,7 +16,7 @@ pub fn candidates(info: &DeviceInfo, p: &Problem) -> Vec<Tile> {
     }
     let Some(sums) = sums(p.dtype).filter(|_| p.dtype.is_float()) else { return vec![] };
     let mut list = vec![];
-    for shape in info.fragments.iter().filter(|s| s.a == p.dtype && s.b == p.dtype && s.acc == sums) {
+    for shape in products(info, p.dtype, sums).filter(|s| s.subgroups == 1) {
         for (rows, cols, subgroups) in [(4, 4, 4), (4, 2, 4), (2, 2, 4), (2, 2, 1), (1, 1, 1)] {
             let tile = Tile::of(shape, rows, cols, subgroup, subgroups);
             let held = tile.shared() <= u64::from(info.limits.max_shared);
@@ -45,6 +48,18 @@ const PIPELINES: [([u32; 2], [u32; 2], [u32; 2]); 8] = [
     ([1, 1], [2, 2], [2, 4]),
 ];
 
+/// The same of fragments that a workgroup holds, a stage as deep as one product: one high, and one wide or several of a line each. With
+/// three stages two workgroups of 128 x 128 share a processor of Hopper. None was timed: there was no chip.
+const WIDE: [([u32; 2], [u32; 2], [u32; 2]); 4] =
+    [([1, 1], [1, 1], [1, 4]), ([1, 1], [1, 1], [1, 3]), ([1, 2], [1, 1], [1, 3]), ([1, 4], [1, 1], [1, 4])];
+/// Sums of a lane that it keeps in registers with all else.
+const MOST_SUMS: u32 = 128;
+
+/// The device's products of this type.
+fn products(info: &DeviceInfo, dtype: DType, sums: DType) -> impl Iterator<Item = &FragmentShape> {
+    info.fragments.iter().filter(move |s| s.a == dtype && s.b == dtype && s.acc == sums)
+}
+
 /// Pipelines that a device can run, larger tiles first.
 pub fn pipelines(info: &DeviceInfo, p: &Problem) -> Vec<Pipeline> {
     let Some(subgroup) = info.subgroups.as_ref().filter(|s| s.min == s.max).map(|s| s.max) else { return vec![] };
@@ -54,15 +69,22 @@ pub fn pipelines(info: &DeviceInfo, p: &Problem) -> Vec<Pipeline> {
         return vec![];
     }
     let mut list = vec![];
-    for shape in info.fragments.iter().filter(|s| s.a == p.dtype && s.b == p.dtype && s.acc == sums) {
-        for (fragments, subgroups, [deep, stages]) in PIPELINES {
+    for shape in products(info, p.dtype, sums) {
+        let wide = shape.subgroups > 1;
+        let schedules = if wide { &WIDE[..] } else { &PIPELINES[..] };
+        for &(fragments, subgroups, [deep, stages]) in schedules {
             // Without copies that run apart, more stages only take room.
             let stages = if info.has(Feature::AsyncCopy) { stages } else { 2 };
             let of = Pipeline::of(shape, fragments, subgroups, [deep, stages]);
-            let pipeline = Pipeline { subgroup, swizzled: true, ..of };
+            let pipeline = Pipeline { subgroup: subgroup * u32::from(shape.subgroups), ..of };
             let held = pipeline.shared(p.dtype) <= u64::from(info.limits.max_shared);
             let lanes = pipeline.lanes() <= info.limits.max_workgroup;
-            if held && lanes && pipeline.is_sound() && !list.contains(&pipeline) {
+            let [rows, cols, _] = pipeline.tile();
+            let kept = rows * cols / pipeline.lanes() <= MOST_SUMS;
+            let one_line = usize::from(shape.n) * shape.b.size() == FragmentShape::LINE;
+            // Of a right operand that lies by rows panels of a line are read, else as many columns as there are.
+            let suits = !wide || if p.col_stride == 1 { one_line } else { fragments[1] == 1 };
+            if held && lanes && kept && suits && pipeline.is_sound() && !list.contains(&pipeline) {
                 list.push(pipeline);
             }
         }
@@ -73,8 +95,8 @@ pub fn pipelines(info: &DeviceInfo, p: &Problem) -> Vec<Pipeline> {
 /// Columns of products whose operands cost a tile one more column or row to fetch, roughly.
 const FETCH: f64 = 16.0;
 
-/// The pipeline with the least work of the busiest unit: whole tiles, and what each fetches.
-pub fn pick_pipeline(info: &DeviceInfo, p: &Problem) -> Option<Pipeline> {
+/// Among the pipelines that `reads` accepts the one with the least work of the busiest unit: whole tiles, and what each fetches.
+pub fn pick_pipeline(info: &DeviceInfo, p: &Problem, reads: impl Fn(&Pipeline) -> bool) -> Option<Pipeline> {
     let units = info.units.max(1) as usize;
     let cost = |s: &Pipeline| {
         let [rows, cols, _] = s.tile().map(|n| n as usize);
@@ -82,7 +104,7 @@ pub fn pick_pipeline(info: &DeviceInfo, p: &Problem) -> Option<Pipeline> {
         let (rows, cols) = (rows as f64, cols as f64);
         tiles.div_ceil(units) as f64 * (rows * cols + FETCH * (rows + cols))
     };
-    pipelines(info, p).into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b)))
+    pipelines(info, p).into_iter().filter(|s| reads(s)).min_by(|a, b| cost(a).total_cmp(&cost(b)))
 }
 
 /// The type in which products of this type are summed, where fragments give no less than the plain kernel.
@@ -112,7 +134,7 @@ pub fn pick(info: &DeviceInfo, p: &Problem) -> Option<Tile> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anychip_hal::info::{FragmentShape, Rounding, Subgroups};
+    use anychip_hal::info::{Rounding, Subgroups};
 
     fn large_enough(p: &Pipeline) -> bool {
         p.is_sound() && p.lanes() >= 128
@@ -135,6 +157,7 @@ mod tests {
             acc_bits: 24,
             rounding: Rounding::NearestEven,
             operand_bits: 11,
+            subgroups: 1,
         };
         info.fragments.push(shape);
         let tile = pick(&info, &p).expect("256 are whole tiles of 16");
@@ -146,12 +169,12 @@ mod tests {
         info.limits.max_shared = 227 << 10;
         info.features.extend([Feature::AsyncCopy, Feature::FragmentElements]);
         let large = Problem { rows: 8192, cols: 8191, inner: 8190, ..p };
-        assert_eq!(pick_pipeline(&info, &large).expect("it is large").tile()[..2], [128, 256]);
+        assert_eq!(pick_pipeline(&info, &large, |_| true).expect("it is large").tile()[..2], [128, 256]);
         assert_eq!(
-            pick_pipeline(&info, &Problem { rows: 40, cols: 40, ..p }).expect("large enough").tile()[..2],
+            pick_pipeline(&info, &Problem { rows: 40, cols: 40, ..p }, |_| true).expect("large enough").tile()[..2],
             [32, 32]
         );
-        assert_eq!(pick_pipeline(&info, &Problem { rows: 1, ..p }), None);
+        assert_eq!(pick_pipeline(&info, &Problem { rows: 1, ..p }, |_| true), None);
         for pipeline in pipelines(&info, &large) {
             assert!(pipeline.shared(DType::F16) <= 227 << 10 && large_enough(&pipeline), "{pipeline:?}");
         }

@@ -202,11 +202,11 @@ impl std::fmt::Display for Schedule {
             }
             Schedule::Pipeline(p) => {
                 let ([rows, cols, depth], [m, n, k]) = (p.tile(), p.shape);
-                write!(
-                    f,
-                    "fragments of {m}x{n}x{k}, tile {rows}x{cols}, {} stages of {depth}, {}x{} subgroups",
-                    p.stages, p.down, p.across
-                )
+                write!(f, "fragments of {m}x{n}x{k}, tile {rows}x{cols}, {} stages of {depth}, ", p.stages)?;
+                match p.wide {
+                    true => write!(f, "{} lanes together", p.subgroup),
+                    false => write!(f, "{}x{} subgroups", p.down, p.across),
+                }
             }
             Schedule::Matmul(s) => {
                 write!(

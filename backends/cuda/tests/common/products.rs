@@ -40,7 +40,8 @@ fn swizzled(b: &mut Builder, s: Swizzle, size: usize, at: Value) -> Value {
 pub fn product(s: &FragmentShape, from: From, [a_lies, b_lies]: [Layout; 2], lanes: u32) -> Kernel {
     let name = format!("product_{}_{}_{}_{}x{}x{}", s.a, s.b, s.acc, s.m, s.n, s.k);
     let mut b = Builder::new(&name, [lanes, 1, 1]);
-    let frag = |role, elem| Frag { role, m: s.m, n: s.n, k: s.k, elem, scope: Scope::Subgroup };
+    let scope = if s.subgroups > 1 { Scope::Workgroup } else { Scope::Subgroup };
+    let frag = |role, elem| Frag { role, m: s.m, n: s.n, k: s.k, elem, scope };
     let buffers = |b: &mut Builder, name: &str, elem, access| {
         // Copies of 16 bytes need it.
         b.param(name, ParamKind::Buffer { elem, access, align: 16 })

@@ -12,9 +12,7 @@ const MOST: u32 = 16;
 
 /// Marks the loads and stores of vectors that are aligned, and copies and fragments' rows that are.
 pub(super) fn mark(k: &mut Kernel) {
-    let integers = k.values.iter().map(|t| t.elem().is_some_and(Elem::is_int)).collect();
-    let mut found = Multiples { known: HashMap::new(), integers };
-    found.block(&k.body);
+    let found = Multiples::of_kernel(k);
     let params = k.params.clone();
     let values = k.values.clone();
     let shared = k.shared.clone();
@@ -51,14 +49,22 @@ pub(super) fn mark(k: &mut Kernel) {
 }
 
 /// Per value, the exponent of the largest known power of two that divides it.
-struct Multiples {
+pub(super) struct Multiples {
     known: HashMap<Value, u32>,
     /// Which values are integers: the bits of a float's constant say nothing.
     integers: Vec<bool>,
 }
 
 impl Multiples {
-    fn of(&self, v: Value) -> u32 {
+    /// What is known of a kernel's values.
+    pub fn of_kernel(k: &Kernel) -> Multiples {
+        let integers = k.values.iter().map(|t| t.elem().is_some_and(Elem::is_int)).collect();
+        let mut found = Multiples { known: HashMap::new(), integers };
+        found.block(&k.body);
+        found
+    }
+
+    pub fn of(&self, v: Value) -> u32 {
         self.known.get(&v).copied().unwrap_or(0)
     }
 

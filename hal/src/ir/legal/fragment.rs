@@ -4,7 +4,10 @@
 //! `e = row · n + col` belongs to lane `e mod lanes`, slot `e / lanes`. Operands lie in shared memory, row-major, because
 //! every lane reads them all. A product adds its k terms in order, in f32 where the accumulator is narrower.
 
-use super::emit::{Emit, Pass};
+use super::{
+    align::Multiples,
+    emit::{Emit, Pass},
+};
 use crate::{
     Result,
     info::{DeviceInfo, Feature, FragmentShape},
@@ -23,10 +26,18 @@ pub(super) fn must_lower(k: &Kernel, info: &DeviceInfo, checked: bool) -> bool {
             FragRole::B => s.b,
             FragRole::Acc | FragRole::Rows => s.acc,
         };
-        let native = info.fragments.iter().any(|s| (s.m, s.n, s.k) == (f.m, f.n, f.k) && is(s) == f.elem);
-        // A fragment is loaded from memory as it lies there.
-        lower |= !native || f.scope != Scope::Subgroup || super::ints::emulated(f.elem, info);
+        let native = info.fragments.iter().any(|s| has(s, k, info, f) && is(s) == f.elem);
+        // A fragment is loaded from memory as it lies there. Several subgroups hold sums only.
+        lower |= !native || super::ints::emulated(f.elem, info);
+        lower |= f.scope != Scope::Subgroup && f.role != FragRole::Acc;
     }
+    let multiples = Multiples::of_kernel(k);
+    let mut constants = HashMap::new();
+    visit(&k.body, &mut |i| {
+        if let (Op::Const(n), Some(out)) = (&i.op, i.out) {
+            constants.insert(out, *n);
+        }
+    });
     let known = info.has(Feature::FragmentElements);
     visit(&k.body, &mut |i| {
         let swizzle = match &i.op {
@@ -51,17 +62,38 @@ pub(super) fn must_lower(k: &Kernel, info: &DeviceInfo, checked: bool) -> bool {
             lower |= matches!(k.vars[to.at()].ty, Type::Frag(f) if f.role == FragRole::A && f.elem.size() != 2);
         }
         if let Op::FragMma { a, b, acc } = &i.op {
-            let (Type::Frag(f), Some(a), Some(b)) = (k.ty(*acc), operand_elem(k, a), operand_elem(k, b)) else {
+            let (Type::Frag(f), Some(left), Some(right)) = (k.ty(*acc), operand_elem(k, a), operand_elem(k, b)) else {
                 return;
             };
-            let native = info
-                .fragments
-                .iter()
-                .any(|s| (s.m, s.n, s.k) == (f.m, f.n, f.k) && (s.a, s.b, s.acc) == (a, b, f.elem));
+            let native =
+                info.fragments.iter().any(|s| has(s, k, info, f) && (s.a, s.b, s.acc) == (left, right, f.elem));
             lower |= !native;
+            // Units that read tiles themselves want them as they are.
+            let line = (FragmentShape::LINE / left.size()) as u64;
+            let reads = |o: &FragOperand, by_inner: Layout, extent: u16| match *o {
+                FragOperand::Reg(_) => false,
+                FragOperand::Tile { index, stride, layout, swizzle, .. } => {
+                    let whole = 1 << multiples.of(index).min(31) >= 8 * line;
+                    let lies = layout == by_inner || u64::from(extent) == line;
+                    whole && lies && swizzle == FragmentShape::TILE && constants.get(&stride) == Some(&line)
+                }
+            };
+            let tiles = u64::from(f.k) == line && reads(a, Layout::RowMajor, 0) && reads(b, Layout::ColMajor, f.n);
+            lower |= f.scope != Scope::Subgroup && !tiles;
         }
     });
     lower
+}
+
+/// Whether a shape of the device is that of a fragment of this kernel.
+fn has(s: &FragmentShape, k: &Kernel, info: &DeviceInfo, f: Frag) -> bool {
+    let lanes = info.subgroups.as_ref().map_or(0, |of| of.max) * u32::from(s.subgroups);
+    let scope = match f.scope {
+        Scope::Subgroup => s.subgroups == 1,
+        Scope::Workgroup => s.subgroups > 1 && k.lanes() == lanes,
+        Scope::Device => false,
+    };
+    scope && (s.m, s.n, s.k) == (f.m, f.n, f.k)
 }
 
 fn frag_type(t: Type) -> Option<Frag> {

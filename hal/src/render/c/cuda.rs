@@ -10,10 +10,12 @@
 //! * Arrays of a workgroup beyond 48 KiB are not declared but asked for by the launch ([`super::Rendered::shared`]).
 //! * Fragments are those of mma.sync (`cuda_mma.cuh`, before sm_75 `cuda_volta.cuh`), loaded by ldmatrix where a tile's rows lie
 //!   aligned; copies are cp.async. Both have a preamble of their own, for kernels that use them.
+//! * Fragments of a workgroup are multiplied by wgmma (`cuda_wgmma.rs`), which reads shared memory by another way than lanes write it:
+//!   a barrier fences it.
 //! * How many workgroups share a processor is the assembler's choice, and the compiler's option `RESIDENT` another.
 //! * Contraction, fast division and flushing are options of the compiler ([`Cuda::OPTIONS`]), on by none of these.
 
-use super::dialect::Dialect;
+use super::{cuda_wgmma, dialect::Dialect};
 use crate::{
     DType,
     info::{FragmentShape, Rounding},
@@ -52,6 +54,33 @@ impl Cuda {
         self.capability >= (7, 0) && self.capability < (7, 5)
     }
 
+    /// Four warps multiply out of shared memory: Hopper alone, whose successors do it otherwise.
+    fn warpgroups(self) -> bool {
+        self.capability == (9, 0)
+    }
+
+    /// Products that all of a workgroup's warps make together, of one or two warpgroups.
+    fn wide(self) -> impl Iterator<Item = FragmentShape> {
+        let groups = if self.warpgroups() { 1..3 } else { 1..1 };
+        let types = [DType::F16, DType::BF16];
+        groups.rev().flat_map(move |groups: u16| {
+            cuda_wgmma::COLUMNS.into_iter().rev().flat_map(move |n| {
+                types.into_iter().map(move |d| FragmentShape {
+                    m: groups * cuda_wgmma::ROWS,
+                    n,
+                    k: cuda_wgmma::INNER,
+                    a: d,
+                    b: d,
+                    acc: DType::F32,
+                    acc_bits: 24,
+                    rounding: Rounding::Truncate,
+                    operand_bits: FragmentShape::whole(d),
+                    subgroups: 4 * groups as u8,
+                })
+            })
+        })
+    }
+
     /// Products of fragments: those of mma.sync with 16 rows, one and two of its 8 columns at a time; Volta's four at a time. Terms are summed without
     /// rounding between them and cut off towards zero (measured by Fasi, Higham, Mikaitis, Pranesh: "Numerical behavior of NVIDIA
     /// tensor cores", 2021, for V100, T4 and A100).
@@ -74,10 +103,12 @@ impl Cuda {
             acc_bits: if acc == F32 { 24 } else { 32 },
             rounding: Rounding::Truncate,
             operand_bits: if a == F32 { TF32 } else { FragmentShape::whole(a) },
+            subgroups: 1,
         };
         let cut: &[[DType; 3]] = if self.tf32 && self.capability >= (8, 0) { &[[F32; 3]] } else { &[] };
         let columns: &[u16] = if self.is_volta() { &[16] } else { &[16, 8] };
-        columns.iter().flat_map(|n| products.iter().chain(cut).map(move |p| shape(p, *n))).collect()
+        let of_warps = columns.iter().flat_map(|n| products.iter().chain(cut).map(move |p| shape(p, *n)));
+        self.wide().chain(of_warps).collect()
     }
 }
 
@@ -110,7 +141,10 @@ impl Dialect {
             global: "",
             shared: "",
             private: "",
-            shared_array: "__shared__ __align__(16) ",
+            shared_array: |wide| match wide {
+                true => "__shared__ __align__(1024) ",
+                false => "__shared__ __align__(16) ",
+            },
             shared_align: "",
             restrict: "__restrict__",
             entry: |[x, y, z]| {
@@ -137,6 +171,10 @@ impl Dialect {
             fragments: (!c.fragments().is_empty()).then(|| {
                 let held = if c.is_volta() { include_str!("cuda_volta.cuh") } else { include_str!("cuda_mma.cuh") };
                 [include_str!("cuda_fragments.cuh"), held].concat()
+            }),
+            wide_fragments: c.warpgroups().then(|| {
+                let products = cuda_wgmma::products();
+                [include_str!("cuda_wgmma.cuh"), &products].concat()
             }),
             // What every chip takes in a declaration.
             shared_most: Some(48 << 10),

@@ -28,7 +28,7 @@ INLINE F frag_load(const typename F::elem* p, I index, uint stride) {
     F f = {};
     // The inner extent of the product lies side by side.
     constexpr bool inner = (F::role == FRAG_A) != COLS;
-    if constexpr (WHOLE && F::by_lines(inner)) {
+    if constexpr (WHOLE && F::template by_lines<inner>) {
         f.template load_lines<inner, BITS, SHIFT>(p, index, stride);
     } else {
 #pragma unroll

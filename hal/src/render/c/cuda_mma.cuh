@@ -1,5 +1,6 @@
 // Fragments laid out as mma.sync has them from sm_75 (PTX manual, "Matrix Fragments for mma"): rows of products are 16,
-// columns multiples of 8, the inner extent 32 bytes. Of lane l, g is l / 4 and t is l % 4.
+// columns multiples of 8, the inner extent 32 bytes. Of lane l, g is l / 4 and t is l % 4. Sums of more rows are held by a subgroup
+// for every 16 of them (as wgmma has it, "Register Fragments for wgmma").
 template <int N, bool TRANSPOSED> INLINE void load_matrices(uint* r, const void* row) {
 #ifdef ANYCHIP_EMULATED
     anychip_ldmatrix<N, TRANSPOSED>(r, row);
@@ -24,17 +25,17 @@ template <int ROLE, class T, int M, int N, int K> struct frag {
     typedef typename word_of<sizeof(T)>::type bits;
     typedef typename either<(ROLE >= FRAG_SUM), T, uint>::type reg;
     static constexpr int role = ROLE, size = sizeof(T);
-    static_assert(M == 16 && N % 8 == 0 && (ROLE >= FRAG_SUM || K * size == 32), "a product of mma.sync");
+    static_assert(N % 8 == 0 && (ROLE == FRAG_SUM || M == 16), "a product of mma.sync");
+    static_assert(ROLE >= FRAG_SUM || K * size == 32, "a product of mma.sync");
     // Elements of a register, of a lane; registers of a lane.
     static constexpr int per = ROLE >= FRAG_SUM ? 1 : 4 / size;
     static constexpr int all = ROLE == FRAG_A ? M * K : ROLE == FRAG_B ? K * N : ROLE == FRAG_SUM ? M * N : 64;
-    static constexpr int held = all / 32, regs = held / per;
+    static constexpr int held = all / (2 * M), regs = held / per, columns = N;
     reg r[regs];
 
     // Lines of 16 bytes are read by ldmatrix, across them what has the 16 bits that it transposes.
-    static constexpr bool by_lines(bool inner) {
-        return role < FRAG_SUM && (regs == 2 || regs == 4) && (inner || size == 2);
-    }
+    template <bool INNER>
+    static constexpr bool by_lines = ROLE < FRAG_SUM && (regs == 2 || regs == 4) && (INNER || size == 2);
     template <bool INNER, int BITS, int SHIFT, class I> INLINE void load_lines(const T* p, I index, uint stride) {
         uint n = subgroup_lane() / 8;
         uint far = ROLE == FRAG_A ? n & 1 : n >> 1 & (regs == 4), deep = ROLE == FRAG_A ? n >> 1 : n & 1;
@@ -46,7 +47,7 @@ template <int ROLE, class T, int M, int N, int K> struct frag {
         if (ROLE == FRAG_A) return g + 8 * (n & 1);
         if (ROLE == FRAG_B) return 4 * per * (n & 1) + per * t + e % per;
         if (ROLE == FRAG_ROWS) return g + 8 * n;
-        return g + 8 * (n >> 1 & 1);
+        return (M == 16 ? 0 : 16 * subgroup_id()) + g + 8 * (n >> 1 & 1);
     }
     static INLINE uint col(int e) {
         uint g = subgroup_lane() / 4, t = subgroup_lane() % 4, n = e / per;

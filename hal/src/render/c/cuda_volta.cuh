@@ -17,7 +17,7 @@ template <int ROLE, class T, int M, int N, int K> struct frag {
         return (ROLE == FRAG_A ? first_row() : first_col() + (subgroup_lane() >> 4) * 4) + subgroup_lane() % 4;
     }
     // Lines along the inner extent are read by 16 bytes.
-    static constexpr bool by_lines(bool inner) { return role < FRAG_SUM && inner; }
+    template <bool INNER> static constexpr bool by_lines = ROLE < FRAG_SUM && INNER;
     template <bool INNER, int BITS, int SHIFT, class I> INLINE void load_lines(const T* p, I index, uint stride) {
 #pragma unroll
         for (int n = 0; n < 2; ++n) {

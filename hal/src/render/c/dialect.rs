@@ -27,7 +27,7 @@ pub struct Dialect {
     /// Qualifier of pointers to a lane's own memory, with a space behind.
     pub private: &'static str,
     /// Qualifier of arrays of the workgroup, with a space behind.
-    pub shared_array: &'static str,
+    pub shared_array: fn(wide: bool) -> &'static str,
     /// What stands behind an array of the workgroup, so that vectors may be read from it.
     pub shared_align: &'static str,
     /// Qualifier of a pointer that nothing else points into.
@@ -46,6 +46,8 @@ pub struct Dialect {
     pub copies: Option<&'static str>,
     /// The same of matrix fragments.
     pub fragments: Option<String>,
+    /// The same of fragments that a workgroup holds, behind those.
+    pub wide_fragments: Option<String>,
     /// Bytes of arrays of the workgroup beyond which they are cut from one that the launch asks for; `None`: never.
     pub shared_most: Option<u32>,
     /// An expression for a vector of this type: one part for every lane, or one for all.
@@ -145,7 +147,7 @@ impl Dialect {
             global: "__global ",
             shared: "__local ",
             private: "__private ",
-            shared_array: "__local ",
+            shared_array: |_| "__local ",
             shared_align: " __attribute__((aligned(64)))",
             restrict: "restrict",
             entry: |[x, y, z]| format!("__kernel __attribute__((reqd_work_group_size({x}, {y}, {z}))) void"),
@@ -162,6 +164,7 @@ impl Dialect {
             subgroup_barrier: None,
             copies: None,
             fragments: None,
+            wide_fragments: None,
             shared_most: None,
             put: |to, x| format!("*{to} = {x};"),
             lane: |vector, lane| format!("{vector}.s{lane:x}"),

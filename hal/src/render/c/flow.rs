@@ -95,6 +95,9 @@ impl Printer<'_> {
             // Without subgroups the whole workgroup acts as one.
             Op::Barrier(scope) => {
                 let of_subgroup = self.d.subgroup_barrier.filter(|_| *scope == Scope::Subgroup);
+                if self.wide && of_subgroup.is_none() {
+                    self.line("tiles_written();");
+                }
                 self.line(of_subgroup.unwrap_or(self.d.barrier));
             }
             op => {

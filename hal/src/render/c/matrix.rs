@@ -12,8 +12,8 @@ impl Printer<'_> {
         if self.d.fragments.is_none() {
             return Err(self.unsupported("matrix fragments must be lowered by the legaliser"));
         }
-        if f.scope != Scope::Subgroup {
-            return Err(self.unsupported(format!("fragments of a {:?}: a subgroup's are accepted", f.scope)));
+        if f.scope != Scope::Subgroup && (self.d.wide_fragments.is_none() || f.role != FragRole::Acc) {
+            return Err(self.unsupported(format!("a {:?} of a {:?}: the legaliser lowers it", f.role, f.scope)));
         }
         let role = match f.role {
             FragRole::A => "FRAG_A",
@@ -53,6 +53,14 @@ impl Printer<'_> {
             Op::FragLoad { place, index, stride, layout, swizzle, aligned } => {
                 self.fragment_load(f, *place, [*index, *stride], *layout, *swizzle, *aligned)?
             }
+            Op::FragMma { a, b, acc } if f.scope == Scope::Workgroup => {
+                let (FragOperand::Tile { .. }, FragOperand::Tile { layout, .. }) = (a, b) else {
+                    return Err(self.unsupported("a workgroup multiplies tiles that it shares"));
+                };
+                let by_inner = *layout == Layout::ColMajor;
+                let (a, b) = (self.tile_place(a), self.tile_place(b));
+                format!("frag_mma_tiles<{by_inner}>({a}, {b}, {})", self.t(*acc))
+            }
             Op::FragMma { a, b, acc } => {
                 let a = self.fragment_operand(a, Frag { role: FragRole::A, ..f })?;
                 let b = self.fragment_operand(b, Frag { role: FragRole::B, ..f })?;
@@ -72,6 +80,16 @@ impl Printer<'_> {
             }
             op => return Err(self.unsupported(format!("{op:?} gives no fragment"))),
         })
+    }
+
+    /// Where a tile begins.
+    fn tile_place(&self, o: &FragOperand) -> String {
+        match *o {
+            FragOperand::Reg(v) => self.t(v).to_string(),
+            FragOperand::Tile { shared, index, .. } => {
+                format!("{} + {}", self.elements(Place::Shared(shared), false), self.t(index))
+            }
+        }
     }
 
     fn fragment_operand(&self, o: &FragOperand, f: Frag) -> Result<String> {

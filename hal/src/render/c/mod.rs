@@ -17,6 +17,7 @@
 //! language. Constants are printed bit for bit. Values that are read once are printed in place; order and results stay.
 
 mod cuda;
+mod cuda_wgmma;
 mod dialect;
 mod expr;
 mod flow;
@@ -70,6 +71,11 @@ pub fn render(kernel: &Kernel, dialect: &Dialect) -> Result<Rendered> {
             None => return Err(p.unsupported(format!("{feature:?} must be lowered by the legaliser"))),
         }
     }
+    if p.wide {
+        let part = dialect.wide_fragments.as_deref();
+        source
+            .push_str(part.ok_or_else(|| p.unsupported("fragments of a workgroup must be lowered by the legaliser"))?);
+    }
     for text in &p.helpers.texts {
         source.push_str(text);
     }
@@ -107,6 +113,8 @@ struct Printer<'a> {
     statements: usize,
     /// Bytes of memory of the workgroup that a launch must ask for.
     asked: u32,
+    /// A workgroup holds fragments together: arrays that it shares begin where units that read them want it.
+    wide: bool,
 }
 
 impl<'a> Printer<'a> {
@@ -126,6 +134,7 @@ impl<'a> Printer<'a> {
             depth: 1,
             statements: 0,
             asked: 0,
+            wide: k.values.iter().any(|t| matches!(t, Type::Frag(f) if f.scope == Scope::Workgroup)),
         }
     }
 
@@ -146,17 +155,18 @@ impl<'a> Printer<'a> {
         let mut setup = String::new();
         let most = self.d.shared_most;
         let whole = most.is_some_and(|most| self.k.shared_bytes() > u64::from(most));
+        let (array, align) = ((self.d.shared_array)(self.wide), if self.wide { 1024 } else { 16 });
         if whole {
-            let _ = writeln!(setup, "    extern __shared__ __align__(16) uchar shared_memory[];");
+            let _ = writeln!(setup, "    extern {array}uchar shared_memory[];");
         }
         let mut at = 0;
         for (i, a) in self.k.shared.iter().enumerate() {
             let (ty, name) = (self.pointee(a.elem, false)?, self.place_name(Place::Shared(SharedId(i as u32))));
             if whole {
                 let _ = writeln!(setup, "    {ty}* const {name} = ({ty}*)(shared_memory + {at});");
-                at += (u64::from(a.len) * self.k.elem_bytes(a.elem) as u64).next_multiple_of(16);
+                at += (u64::from(a.len) * self.k.elem_bytes(a.elem) as u64).next_multiple_of(align);
             } else {
-                let _ = writeln!(setup, "    {}{ty} {name}[{}]{};", self.d.shared_array, a.len, self.d.shared_align);
+                let _ = writeln!(setup, "    {array}{ty} {name}[{}]{};", a.len, self.d.shared_align);
             }
         }
         self.asked = u32::try_from(at).map_err(|_| self.unsupported("4 GiB of memory of a workgroup"))?;
