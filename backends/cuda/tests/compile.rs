@@ -260,7 +260,7 @@ fn aligned_vectors_are_read_and_written_sixteen_bytes_at_once_and_nothing_spills
     }
 }
 
-/// A product that a workgroup makes together is one of the chip's own, and no compiler has to keep its steps apart.
+/// A product that a workgroup makes together is one of the chip's own, and the assembler finds its waits where it wants them.
 fn wide_product(nvrtc: &Nvrtc, capability: (u32, u32), s: &FragmentShape) {
     let from = products::From::Operands(FragmentShape::TILE);
     for b in [Layout::ColMajor, Layout::RowMajor] {
@@ -271,7 +271,8 @@ fn wide_product(nvrtc: &Nvrtc, capability: (u32, u32), s: &FragmentShape) {
         if native {
             let made = compile_as(nvrtc, capability, &k, 64, false).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(spills(&made.log), 0, "{} for {capability:?}: {}", k.name, made.log);
-            assert!(!made.log.contains("serialized"), "{}: {}", k.name, made.log);
+            let apart = !made.log.contains("serialized") && !made.log.contains("injected");
+            assert!(apart, "{}: {}", k.name, made.log);
         }
     }
 }

@@ -390,7 +390,8 @@ pub enum Op {
         /// Every row (column for `ColMajor`) is known to begin at a multiple of 16 bytes of an array that is aligned so.
         aligned: bool,
     },
-    /// acc + a·b; result is an accumulator fragment.
+    /// acc + a·b; result is an accumulator fragment. A product of fragments that a workgroup holds may read its tiles until the workgroup's
+    /// next barrier: no lane writes them before.
     FragMma {
         /// m×k.
         a: FragOperand,

@@ -149,13 +149,6 @@ pub(super) fn matmul(mm: MatMul, p: Pipeline) -> Result<Option<Made>> {
     let round = b.begin_for(zero, rounds, one, Unroll::Never);
     b.effect(Op::CopyWait(p.stages - 2));
     b.barrier();
-    let coming = b.add(round, ahead);
-    let exists = b.compare(CmpOp::Lt, coming, rounds);
-    b.when(exists, |b| {
-        let stage = b.get(write);
-        fill(b, stage, coming);
-    });
-    b.effect(Op::CopyCommit);
     let stage = b.get(read);
     let (a_at, b_at) = (b.mul(stage, a_stage), b.mul(stage, b_stage));
     let stride = b.u32(depth);
@@ -170,6 +163,14 @@ pub(super) fn matmul(mm: MatMul, p: Pipeline) -> Result<Option<Made>> {
         let sum = b.define(sums, Op::FragMma { a: x, b: y, acc: before });
         b.set(var, sum);
     }
+    // While the products run.
+    let coming = b.add(round, ahead);
+    let exists = b.compare(CmpOp::Lt, coming, rounds);
+    b.when(exists, |b| {
+        let stage = b.get(write);
+        fill(b, stage, coming);
+    });
+    b.effect(Op::CopyCommit);
     next(b, read, p.stages);
     next(b, write, p.stages);
     b.end_for();

@@ -7,6 +7,9 @@ typedef const char* tile_place;
 INLINE auto tile_at(tile_place p) { return anychip_wgmma_desc(p, 16, 1024, 128); }
 template <class T> INLINE tile_place place_of(const T* p) { return reinterpret_cast<const char*>(p); }
 INLINE void tiles_written() {}
+// The emulation waits at once: what is under way writes to where its sums were.
+INLINE void products_done() {}
+template <class F> INLINE void frag_fence(F&) {}
 #else
 // A descriptor (PTX manual, "Matrix Descriptor Format"): the address by 16 bytes, 1024 bytes to the next eight lines, the swizzle.
 typedef ullong tile_place;
@@ -16,7 +19,18 @@ template <class T> INLINE tile_place place_of(const T* p) {
 }
 // What lanes have written is seen by the units that read tiles themselves.
 INLINE void tiles_written() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+INLINE void products_done() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
+// Sums are not read before this.
+template <class F> INLINE void frag_fence(F& f) {
+#pragma unroll
+    HELD(F) asm volatile("" : "+f"(f.r[e])::"memory");
+}
 #endif
+template <class F> INLINE F frag_done(F f) {
+    products_done();
+    frag_fence(f);
+    return f;
+}
 // The whole inner extent of a warpgroup's product; the text of each comes behind this.
 template <class T, int N, bool BY_K> struct warpgroup;
 // The left operand lies by rows, each a line; subgroups 4 w to 4 w + 3 multiply rows 64 w to 64 w + 63.

@@ -8,8 +8,8 @@ pub const COLUMNS: [u16; 3] = [64, 128, 256];
 pub const ROWS: u16 = 64;
 pub const INNER: u16 = 64;
 
-/// `warpgroup<T, N, BY_K>::add(sums, a, b)`: the whole inner extent, begun and waited for in one statement, so that no compiler finds a
-/// place between them to touch what is under way. `BY_K`: the inner extent of B lies side by side.
+/// `warpgroup<T, N, BY_K>::add(sums, a, b)`: the whole inner extent, begun in one statement, and under way until it is waited for.
+/// `BY_K`: the inner extent of B lies side by side.
 pub fn products() -> String {
     let mut text = String::new();
     for (ty, name) in [("half", "f16"), ("bfloat", "bf16")] {
@@ -47,7 +47,7 @@ anychip_wgmma_fence();
 anychip_wgmma_wait(0);
 #else
 asm volatile(\"wgmma.fence.sync.aligned;\\n\"
-{issued}\"wgmma.commit_group.sync.aligned;\\nwgmma.wait_group.sync.aligned 0;\"
+{issued}\"wgmma.commit_group.sync.aligned;\"
 : {operands}
 : {lefts}, {rights}, \"n\"(BY_K ? 0 : 1) : \"memory\");
 #endif

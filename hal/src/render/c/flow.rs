@@ -12,9 +12,30 @@ const MAX_INLINE: usize = 160;
 
 impl Printer<'_> {
     pub(super) fn block(&mut self, block: &Block) -> Result<()> {
-        for inst in block {
+        // What runs apart outside of it is not touched here.
+        let outside = std::mem::take(&mut self.apart);
+        for (n, inst) in block.iter().enumerate() {
+            if self.must_wait(inst) {
+                self.wait_for_products();
+            }
+            if let Some(Inst { op: Op::Set(v, to), .. }) = block.get(n + 1)
+                && inst.out == Some(*to)
+                && self.uses[to.at()].reads == 1
+                && matches!(inst.op, Op::FragMma { .. })
+            {
+                if self.apart.contains(v) {
+                    self.wait_for_products();
+                }
+                self.begins = Some(*v);
+            }
             self.inst(inst)?;
+            if let (Op::Set(..), Some(v)) = (&inst.op, self.begins) {
+                self.begins = None;
+                self.apart.extend(self.of_workgroup(self.k.vars[v.at()].ty).then_some(v));
+            }
         }
+        self.wait_for_products();
+        self.apart = outside;
         Ok(())
     }
 

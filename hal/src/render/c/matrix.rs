@@ -24,6 +24,35 @@ impl Printer<'_> {
         Ok(format!("frag<{role}, {}, {}, {}, {}>", self.pointee(Elem::D(f.elem), true)?, f.m, f.n, f.k))
     }
 
+    pub(super) fn of_workgroup(&self, ty: Type) -> bool {
+        matches!(ty, Type::Frag(f) if f.scope == Scope::Workgroup)
+    }
+
+    /// Whether an operation, or one inside of it, needs products that run apart to be done: it reads or sets their sums, lets other
+    /// lanes go on, or leaves the block.
+    pub(super) fn must_wait(&self, inst: &Inst) -> bool {
+        let needs = |i: &Inst| match &i.op {
+            Op::Barrier(_) | Op::Break | Op::Continue | Op::Return => true,
+            Op::FragStore { .. } | Op::FragEach { .. } | Op::FragMap { .. } | Op::FragRows(..) => true,
+            Op::Get(v) | Op::Set(v, _) => self.apart.contains(v),
+            _ => false,
+        };
+        let mut inside = false;
+        inst.op.blocks().iter().for_each(|b| visit(b, &mut |i| inside |= needs(i)));
+        !self.apart.is_empty() && (inside || needs(inst))
+    }
+
+    /// Waits for the products that a workgroup has begun; no compiler moves a use of their sums before that.
+    pub(super) fn wait_for_products(&mut self) {
+        for (n, v) in std::mem::take(&mut self.apart).into_iter().enumerate() {
+            if n == 0 {
+                self.line("products_done();");
+            }
+            let text = format!("frag_fence({});", self.var_name(v));
+            self.line(&text);
+        }
+    }
+
     fn fragment_of(&self, v: Value) -> Result<Frag> {
         match self.k.ty(v) {
             Type::Frag(f) => Ok(f),
@@ -59,7 +88,8 @@ impl Printer<'_> {
                 };
                 let by_inner = *layout == Layout::ColMajor;
                 let (a, b) = (self.tile_place(a), self.tile_place(b));
-                format!("frag_mma_tiles<{by_inner}>({a}, {b}, {})", self.t(*acc))
+                let begun = format!("frag_mma_tiles<{by_inner}>({a}, {b}, {})", self.t(*acc));
+                if self.begins.is_some() { begun } else { format!("frag_done({begun})") }
             }
             Op::FragMma { a, b, acc } => {
                 let a = self.fragment_operand(a, Frag { role: FragRole::A, ..f })?;

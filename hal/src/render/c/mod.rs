@@ -115,6 +115,9 @@ struct Printer<'a> {
     asked: u32,
     /// A workgroup holds fragments together: arrays that it shares begin where units that read them want it.
     wide: bool,
+    /// Variables whose products are under way, and the one whose product begins now.
+    apart: Vec<VarId>,
+    begins: Option<VarId>,
 }
 
 impl<'a> Printer<'a> {
@@ -134,6 +137,8 @@ impl<'a> Printer<'a> {
             depth: 1,
             statements: 0,
             asked: 0,
+            apart: vec![],
+            begins: None,
             wide: k.values.iter().any(|t| matches!(t, Type::Frag(f) if f.scope == Scope::Workgroup)),
         }
     }

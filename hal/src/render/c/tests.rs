@@ -124,3 +124,64 @@ fn f64_needs_the_device() {
     let e = render(&k, &Dialect::opencl(OpenCl::default())).expect_err("no f64");
     assert!(e.is_unsupported() && e.to_string().contains("f64"), "{e}");
 }
+
+/// Products that a workgroup makes run beside what follows them, and are waited for before a barrier, before their sums are read, and
+/// at the end of their block.
+#[test]
+fn products_of_a_workgroup_are_waited_for_where_they_must_be() {
+    let mut b = Builder::new("wide", [128, 1, 1]);
+    let out = b.buffer("out", DType::F32, Access::Write);
+    let tile = b.shared("tile", DType::F16, 64 * 64);
+    let acc = Frag { role: FragRole::Acc, m: 64, n: 64, k: 64, elem: DType::F32, scope: Scope::Workgroup };
+    let (zero, one, four, stride, nothing) = (b.u32(0), b.u32(1), b.u32(4), b.u32(64), b.f32(0.0));
+    let empty = b.define(Type::Frag(acc), Op::FragFill(nothing));
+    let sum = b.var("sum", empty);
+    let operand = |layout| FragOperand::Tile {
+        shared: tile,
+        index: zero,
+        stride,
+        layout,
+        swizzle: Swizzle { bits: 3, shift: 0 },
+    };
+    let mma = |b: &mut Builder| {
+        let (x, y, before) = (operand(Layout::RowMajor), operand(Layout::ColMajor), b.get(sum));
+        b.define(Type::Frag(acc), Op::FragMma { a: x, b: y, acc: before })
+    };
+    b.count(zero, four, one, |b, i| {
+        b.barrier();
+        let more = mma(b);
+        b.set(sum, more);
+        b.store(Place::Buffer(out), i, nothing);
+    });
+    let more = mma(&mut b);
+    b.set(sum, more);
+    b.barrier();
+    let more = mma(&mut b);
+    b.effect(Op::FragStore { frag: more, place: Place::Buffer(out), index: zero, stride, layout: Layout::RowMajor });
+    let mut k = b.finish().expect("a well-formed kernel");
+    k.idx_bits = 32;
+    let hopper = Dialect::cuda(Cuda { capability: (9, 0), tf32: false });
+    let text = render(&k, &hopper).expect("printable").source;
+    let body = &text[text.find("k_wide(").expect("it is there")..];
+    let words = [
+        "frag_mma_tiles<",
+        "products_done();",
+        "frag_fence(",
+        "__syncthreads();",
+        "b0_out[",
+        "frag_done(",
+        "frag_store<",
+    ];
+    let mut found: Vec<_> = words.iter().flat_map(|w| body.match_indices(w)).collect();
+    found.sort();
+    let order: Vec<_> = found.into_iter().map(|(_, w)| w.split(['<', '(', '[']).next().unwrap_or(w)).collect();
+    let want = [
+        ["__syncthreads", "frag_mma_tiles", "b0_out", "products_done", "frag_fence"].as_slice(),
+        &["frag_mma_tiles", "products_done", "frag_fence", "__syncthreads"],
+        &["frag_done", "frag_mma_tiles", "frag_store"],
+    ];
+    assert_eq!(order, want.concat(), "{body}");
+    assert!(body.contains("__shared__ __align__(1024) ushort"), "{body}");
+    // What holds none is printed for no other chip.
+    assert!(render(&k, &Dialect::cuda(Cuda { capability: (10, 0), tf32: false })).is_err());
+}
