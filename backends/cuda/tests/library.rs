@@ -164,6 +164,46 @@ fn pipelines_multiply_any_extents_in_any_layout() {
     }
 }
 
+/// Products of f32 lose bits by fragments: without being asked no schedule has them.
+#[test]
+fn f32_is_multiplied_by_fragments_for_who_asks() {
+    const TEST: &str = "f32_is_multiplied_by_fragments_for_who_asks";
+    const ASKED: &str = "ANYCHIP_CUDA_TF32";
+    let asked = std::env::var(ASKED).is_ok_and(|v| v == "1");
+    let [rows, inner, cols] = [40, 24, 33];
+    let dtype = DType::F32;
+    let problem = schedule::matmul::Problem { dtype, batch: 1, rows, cols, inner, col_stride: 1 };
+    for device in common::devices(TEST) {
+        let found = schedule::fragments::pipelines(device.info(), &problem);
+        let Some(p) = found.into_iter().last() else {
+            assert!(!asked, "{} has none", device.info().id);
+            // The emulated chip once more, asked.
+            if device.info().backend.ends_with("emulated") {
+                let mut command = std::process::Command::new(std::env::current_exe().expect("a path"));
+                let out = command.args(["--exact", TEST]).env(ASKED, "1").output().expect("it starts");
+                let text = String::from_utf8_lossy(&out.stdout);
+                assert!(out.status.success() && text.contains("1 passed"), "{text}");
+            }
+            continue;
+        };
+        assert!(asked, "{p:?} on {}", device.info().id);
+        // Whole numbers, and of the left ones a part that tf32 has no room for.
+        let (x, y) = (|at: usize| (at % 7 + 1) as f32, |at: usize| (at % 5) as f32 - 2.0);
+        let a: Vec<f32> = (0..rows * inner).map(|at| x(at) + f32::powi(2.0, -14)).collect();
+        let b: Vec<f32> = (0..inner * cols).map(y).collect();
+        let inputs = [vec![0.0; cols], a, b].map(|x| common::bytes_of(&x, f32::to_le_bytes));
+        let made = pipeline::matmul(product(dtype, dtype, [1, rows, inner, cols], [false, false]), p);
+        let made = made.expect("a kernel").expect("rows lie side by side");
+        // SAFETY: buffers have the extents that the kernel was made for.
+        let got = common::f32s(&run(&device, made, &inputs, rows * cols * 4, unsafe { Checks::off() }));
+        let sum = |at: usize| -> f32 {
+            let (row, col) = (at / cols, at % cols);
+            (0..inner).map(|k| x(row * inner + k) * y(k * cols + col)).sum::<f32>().max(0.0)
+        };
+        assert!(got == (0..rows * cols).map(sum).collect::<Vec<_>>(), "{p:?}");
+    }
+}
+
 #[test]
 fn attention_by_fragments_is_within_the_rounding_of_its_weights() {
     let strips = |rows, subgroups, keys| Strips { rows, subgroups, keys, subgroup: 32 };
