@@ -60,7 +60,7 @@ fn product(dtype: DType, out_dtype: DType, dims: [usize; 4], by_columns: [bool; 
     }
 }
 
-fn attention(dims: [usize; 6], causal: bool, dtype: DType) -> Attention {
+fn attention(dims: [usize; 6], causal: bool, masked: bool, dtype: DType) -> Attention {
     let [batch, heads, groups, rows, keys, width] = dims;
     let lies = |heads: usize, n: usize| Map {
         strides: [heads * n * width, n * width, width, 1].map(|s| s as isize).to_vec(),
@@ -72,7 +72,8 @@ fn attention(dims: [usize; 6], causal: bool, dtype: DType) -> Attention {
         q: lies(heads, rows),
         k: lies(groups, keys),
         v: lies(groups, keys),
-        mask: None,
+        // The same for every head.
+        mask: masked.then(|| Map { strides: [rows * keys, 0, keys, 1].map(|s| s as isize).to_vec(), offset: 0 }),
         out: lies(heads, rows),
         scale: 0.25,
         causal,
@@ -208,16 +209,18 @@ fn f32_is_multiplied_by_fragments_for_who_asks() {
 fn attention_by_fragments_is_within_the_rounding_of_its_weights() {
     let strips = |rows, subgroups, keys| Strips { rows, subgroups, keys, subgroup: 32 };
     let cases = [
-        ([1, 1, 1, 32, 16, 16], false, strips(1, 2, 16)),
-        ([2, 2, 1, 50, 70, 32], false, strips(1, 2, 32)),
-        ([1, 2, 2, 70, 70, 64], true, strips(2, 4, 64)),
-        ([1, 2, 1, 90, 130, 128], true, strips(1, 4, 64)),
+        ([1, 1, 1, 32, 16, 16], [false, false], strips(1, 2, 16)),
+        ([2, 2, 1, 50, 70, 32], [false, false], strips(1, 2, 32)),
+        ([2, 2, 1, 50, 70, 32], [false, true], strips(1, 2, 32)),
+        ([1, 2, 2, 70, 70, 64], [true, false], strips(2, 4, 64)),
+        ([1, 2, 2, 70, 70, 64], [true, true], strips(2, 4, 64)),
+        ([1, 2, 1, 90, 130, 128], [true, false], strips(1, 4, 64)),
     ];
     for device in common::devices("attention_by_fragments_is_within_the_rounding_of_its_weights") {
         if shape(&device.info().fragments, DType::F16).is_none() {
             continue;
         }
-        for (dims, causal, s) in cases {
+        for (dims, [causal, masked], s) in cases {
             let [batch, heads, groups, rows, keys, width] = dims;
             let numbers = |n: usize, s: usize| -> Vec<f32> {
                 let x = |i: usize| (((i * 7919 + s * 104_729) % 1009) as f32 / 504.5 - 1.0) * 1.5;
@@ -225,10 +228,17 @@ fn attention_by_fragments_is_within_the_rounding_of_its_weights() {
             };
             let q = numbers(batch * heads * rows * width, 1);
             let (k, v) = (numbers(batch * groups * keys * width, 2), numbers(batch * groups * keys * width, 3));
-            let inputs = [halves(&q), halves(&k), halves(&v)];
+            let hidden = |at: usize| masked && at % 5 == 3;
+            let mask: Vec<f32> = numbers(batch * rows * keys, 4)
+                .into_iter()
+                .enumerate()
+                .map(|(at, x)| if hidden(at) { f32::NEG_INFINITY } else { x })
+                .collect();
+            let mut inputs = vec![halves(&q), halves(&k), halves(&v)];
+            inputs.extend(masked.then(|| halves(&mask)));
             // SAFETY: buffers have the extents that the kernel was made for.
             for checks in [unsafe { Checks::off() }, Checks::On].into_iter().take(if width < 64 { 2 } else { 1 }) {
-                let made = fragments::attention(&attention(dims, causal, DType::F16), s).expect("a kernel");
+                let made = fragments::attention(&attention(dims, causal, masked, DType::F16), s).expect("a kernel");
                 let got = run(&device, made.expect("a head that suits"), &inputs, q.len() * 2, checks);
                 let got = got.chunks_exact(2).map(|c| half::f16::from_le_bytes([c[0], c[1]]).to_f64());
                 for (at, got) in got.enumerate() {
@@ -239,7 +249,9 @@ fn attention_by_fragments_is_within_the_rounding_of_its_weights() {
                     let of = |x: &[f32], key: usize, col: usize| f64::from(x[(group * keys + key) * width + col]);
                     let scores: Vec<f64> = (0..seen)
                         .map(|key| {
-                            (0..width).map(|c| f64::from(q[row * width + c]) * of(&k, key, c)).sum::<f64>() * 0.25
+                            let score: f64 = (0..width).map(|c| f64::from(q[row * width + c]) * of(&k, key, c)).sum();
+                            let at = (head / heads * rows + row % rows) * keys + key;
+                            score * 0.25 + if masked { f64::from(mask[at]) } else { 0.0 }
                         })
                         .collect();
                     let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -300,10 +312,17 @@ fn no_schedule_of_fragments_spills() {
         if capability == (7, 0) {
             continue;
         }
-        for (width, causal) in [(64, false), (64, true), (128, false), (128, true)] {
+        for (width, causal, masked) in [
+            (64, false, false),
+            (64, true, false),
+            (64, true, true),
+            (128, false, false),
+            (128, true, false),
+            (128, false, true),
+        ] {
             let p = schedule::attention::Problem { dtype, rows: 4096, keys: 4096, width, out_width: width };
             let strips = schedule::attention::strips(&info, &p).expect("it multiplies fragments");
-            let made = fragments::attention(&attention([1, 16, 16, 4096, 4096, width], causal, dtype), strips);
+            let made = fragments::attention(&attention([1, 16, 16, 4096, 4096, width], causal, masked, dtype), strips);
             let (bytes, log) = spills(&nvrtc, capability, &made.expect("a kernel").expect("a head that suits").kernel);
             assert_eq!(bytes, 0, "{strips:?}, heads of {width} for {capability:?}: {log}");
         }

@@ -54,15 +54,16 @@ impl std::fmt::Display for Strips {
     }
 }
 
-/// Whether the kernel can be made: heads of a power of two, rows side by side, no mask, no negative scale.
+/// Whether the kernel can be made: heads of a power of two, rows side by side, no negative scale unless a mask is added behind it.
 pub fn suits(a: &Attention) -> bool {
     let [.., width, out_width] = a.dims;
     let side_by_side = [&a.q, &a.k, &a.v].iter().all(|m| m.strides[3] == 1 && m.strides[2] > 0);
     let heads = width == out_width && width.is_power_of_two() && (16..=128).contains(&width);
-    heads && side_by_side && a.mask.is_none() && a.scale >= 0.0 && matches!(a.dtype, DType::F16 | DType::BF16)
+    let ordered = a.mask.is_some() || a.scale >= 0.0;
+    heads && side_by_side && ordered && matches!(a.dtype, DType::F16 | DType::BF16)
 }
 
-/// Makes the kernel where it [`suits`]. Bindings: queries, keys, values, output.
+/// Makes the kernel where it [`suits`]. Bindings: queries, keys, values, mask where there is one, output.
 pub fn attention(a: &Attention, s: Strips) -> Result<Option<Made>> {
     if !suits(a) || !s.keys.is_power_of_two() || s.keys < EDGE {
         return Ok(None);
@@ -78,9 +79,12 @@ pub fn attention(a: &Attention, s: Strips) -> Result<Option<Made>> {
     let (rows_v, keys_v) = (m.extent("rows", rows), m.extent("keys", keys));
     let [q_far, k_far, v_far] =
         [("q_far", &a.q), ("k_far", &a.k), ("v_far", &a.v)].map(|(name, map)| m.stride(name, map.strides[2] as usize));
-    // Powers of two are cheaper than those of e.
-    let scale = m.float("scale", a.scale * std::f32::consts::LOG2_E);
+    // Powers of two are cheaper than those of e. A mask is added to what has been scaled.
+    let first_scale = a.mask.is_some().then(|| m.float("first_scale", a.scale));
+    let last_scale = if a.mask.is_some() { 1.0 } else { a.scale };
+    let scale = m.float("scale", last_scale * std::f32::consts::LOG2_E);
     let [q_buf, k_buf, v_buf] = ["q", "k", "v"].map(|name| m.buffer(name, a.dtype, Access::Read));
+    let mask_buf = maps.mask.is_some().then(|| m.b.buffer("mask", a.dtype, Access::Read));
     let out_buf = m.b.buffer("out", a.dtype, Access::Write);
     let q_tile = m.b.shared("q_tile", a.dtype, s.height() * wide);
     let [k_tiles, v_tiles] = ["k_tiles", "v_tiles"].map(|name| m.b.shared(name, a.dtype, s.keys * wide * STAGES));
@@ -102,6 +106,11 @@ pub fn attention(a: &Attention, s: Strips) -> Result<Option<Made>> {
     let k_base = maps.k.index(b, maps.k.origin(), 0, &[which, group]).unwrap_or(zero_k);
     let v_base = maps.v.index(b, maps.v.origin(), 0, &[which, group]).unwrap_or(zero_k);
     let out_base = maps.out.index(b, maps.out.origin(), 0, &[which, head]);
+    let mask = maps.mask.as_ref().zip(mask_buf).zip(first_scale).map(|((args, buf), by)| {
+        let base = args.index(b, args.origin(), 0, &[which, head]);
+        (args, buf, base, by)
+    });
+    let (last_row, last_key) = (b.sub(rows_v, one_k), b.sub(keys_v, one_k));
     let lane = b.builtin(Builtin::LocalId(0));
     let lies = |buf: ParamId, shared, inner, lines, copied| Lies {
         buf,
@@ -235,7 +244,7 @@ pub fn attention(a: &Attention, s: Strips) -> Result<Option<Made>> {
         }
         false => beyond,
     };
-    b.when(hides, |b| {
+    let hide = |b: &mut Builder| {
         for (r, row) in scores.iter().enumerate() {
             let row_of_strip = add_c(b, part_row, r as u32 * EDGE);
             let row_of_strip = b.cast(Elem::Idx, row_of_strip);
@@ -246,6 +255,18 @@ pub fn attention(a: &Attention, s: Strips) -> Result<Option<Made>> {
                     let col = add_c(b, col, n as u32 * EDGE);
                     let (row, col) = (b.cast(Elem::Idx, row), b.cast(Elem::Idx, col));
                     let (row, key) = (b.add(row_of_strip, row), b.add(first_key, col));
+                    // Beyond the edges the last of the mask, which counts for nothing there.
+                    let score = match mask {
+                        Some((args, buf, base, by)) => {
+                            let at =
+                                [(row, last_row), (key, last_key)].map(|(x, last)| b.binary(BinaryOp::Min, x, last));
+                            let at = args.index(b, base, 2, &at).unwrap_or(zero_k);
+                            let more = b.load(Place::Buffer(buf), at);
+                            let more = b.cast(DType::F32, more);
+                            b.mul_add(of[0], by, more)
+                        }
+                        None => of[0],
+                    };
                     let is = b.compare(CmpOp::Lt, key, keys_v);
                     let sees = match a.causal {
                         true => {
@@ -254,11 +275,15 @@ pub fn attention(a: &Attention, s: Strips) -> Result<Option<Made>> {
                         }
                         false => is,
                     };
-                    b.select(sees, of[0], lowest)
+                    b.select(sees, score, lowest)
                 });
             }
         }
-    });
+    };
+    match mask {
+        Some(_) => hide(b),
+        None => b.when(hides, hide),
+    }
     for (r, row) in scores.iter().enumerate() {
         let all: Vec<Value> = row.iter().map(|v| b.get(*v)).collect();
         b.map(across, &all, |b, _, of| {
@@ -278,7 +303,7 @@ pub fn attention(a: &Attention, s: Strips) -> Result<Option<Made>> {
         });
         let of_base = b.get(base[r]);
         // No scale turns a key that is not seen into one that is.
-        let weight = |b: &mut Builder, x: Value, base: Value| match a.scale > 0.0 {
+        let weight = |b: &mut Builder, x: Value, base: Value| match last_scale > 0.0 {
             true => {
                 let x = b.mul_add(x, scale, base);
                 b.unary(UnaryOp::Exp2, x)
