@@ -81,9 +81,9 @@ impl Cuda {
         })
     }
 
-    /// Products of fragments: those of mma.sync with 16 rows, one and two of its 8 columns at a time; Volta's four at a time. Terms are summed without
-    /// rounding between them and cut off towards zero (measured by Fasi, Higham, Mikaitis, Pranesh: "Numerical behavior of NVIDIA
-    /// tensor cores", 2021, for V100, T4 and A100).
+    /// Products of fragments: those that a workgroup makes, and those of mma.sync with 16 rows, one and two of its 8 columns at a time;
+    /// Volta's four products at a time. Terms are summed without rounding between them and cut off towards zero (measured by Fasi,
+    /// Higham, Mikaitis, Pranesh: "Numerical behavior of NVIDIA tensor cores", 2021, for V100, T4 and A100).
     pub fn fragments(self) -> Vec<FragmentShape> {
         use DType::*;
         let products: &[[DType; 3]] = match self.capability {

@@ -135,10 +135,11 @@ fn volta_multiplies_four_times() {
     let (a, b, out) = (s.buffer(&operand(0)), s.buffer(&operand(1)), s.alloc(4 * 256));
     assert_eq!(launch!(kernel, [1, 1, 1], [32, 1, 1], 0, 0, a, b, out), 0);
     for (at, found) in s.read::<f32>(out, 256).into_iter().enumerate() {
-        let ((group, _), high, i) = (place(at / 8), at / 128, at % 8);
-        let (row, col) = ((at / 8 & 1) + (i & 2) + 4 * high, (i & 4) + (at / 8 & 2) + (i & 1));
+        let (lane, i) = (at / 8, at % 8);
+        let ((group, _), high) = (place(lane), lane / 16);
+        let (row, col) = ((lane & 1) + (i & 2) + 4 * high, (i & 4) + (lane & 2) + (i & 1));
         let dot: i32 = (0..4).map(|k| small(8 * group + row, k, 0) * small(8 * group + col, k, 1)).sum();
-        assert_eq!(found, (i as i32 + dot) as f32, "lane {}, {i}", at / 8);
+        assert_eq!(found, (i as i32 + dot) as f32, "lane {lane}, {i}");
     }
 }
 
