@@ -321,7 +321,7 @@ fn no_schedule_of_fragments_spills() {
             (128, false, true),
         ] {
             let p = schedule::attention::Problem { dtype, rows: 4096, keys: 4096, width, out_width: width };
-            let strips = schedule::attention::strips(&info, &p).expect("it multiplies fragments");
+            let strips = schedule::attention::strips(&info, &p, masked).expect("it multiplies fragments");
             let made = fragments::attention(&attention([1, 16, 16, 4096, 4096, width], causal, masked, dtype), strips);
             let (bytes, log) = spills(&nvrtc, capability, &made.expect("a kernel").expect("a head that suits").kernel);
             assert_eq!(bytes, 0, "{strips:?}, heads of {width} for {capability:?}: {log}");

@@ -92,7 +92,7 @@ impl Planner<'_> {
         let item = &self.s.items[g.root];
         let (dtype, shape) = (item.dtype, item.shape.clone());
         let problem = attention_of(self.s, inputs);
-        if let Some(strips) = schedule::attention::strips(self.chain[d].info(), &problem) {
+        if let Some(strips) = schedule::attention::strips(self.chain[d].info(), &problem, operands.len() > 3) {
             let as_map = |s: &Strided| Map { strides: s.strides.clone(), offset: s.offset };
             let a = Attention {
                 dims: [shape[0], shape[1], problem.rows, problem.keys, problem.width, problem.out_width],
