@@ -57,6 +57,8 @@ fn making_and_reading() {
     refused(SafeTensors::from_bytes("weights", vec![1, 2, 3]), &["weights", "3 bytes"]);
     let p = Program::new(&d, std::slice::from_ref(&x), |x| Ok(vec![x[0].add(1.0)?])).unwrap();
     refused(p.run_timed(&[]), &["1 inputs", "got 0"]);
+    refused(anychip::open_raw("toaster:7").map(|_| ()), &["toaster:7", "cpu"]);
+    refused(anychip::open_raw("cpu,cpu").map(|_| ()), &["cpu,cpu"]);
     let small = d.chain()[0].alloc(4).unwrap();
     refused(Tensor::from_buffer(&d, small, DType::F32, (2, 3)), &["[2, 3]", "24 bytes", "4"]);
 }
