@@ -170,6 +170,25 @@ pub(super) fn cases(out: &mut Vec<Case>) {
         seen.elements += 3;
         Ok(())
     });
+    case("host/any/parts", "host memory", |s, r, seen| {
+        // What the host writes and reads in pieces at odd places.
+        let d = s.raw()?;
+        let (up, back) = (d.alloc(4096, Memory::Upload)?, d.alloc(4096, Memory::Readback)?);
+        let mut want = bytes(r, 4096);
+        d.host_write(up, 0, &want)?;
+        for (at, n) in [(1usize, 3usize), (255, 2), (1000, 1), (1001, 999), (4095, 1)] {
+            let part = bytes(r, n);
+            d.host_write(up, at as u64, &part)?;
+            want[at..at + n].copy_from_slice(&part);
+        }
+        now(&*d, &[Command::Copy { src: all(up, 4096), dst: all(back, 4096) }])?;
+        for (at, n) in [(0usize, 4096usize), (1, 1), (3, 5), (1000, 1001), (4095, 1)] {
+            let mut got = vec![0; n];
+            d.host_read(back, at as u64, &mut got)?;
+            same(format!("{n} bytes that the host reads at {at}"), &got, &want[at..at + n], seen)?;
+        }
+        Ok(())
+    });
     case("free/any/neighbours-stay", "free", neighbours);
     case("list/any/released", "recorded list", released);
     case("program/any/own-binary", "program cache", |s, _, seen| {

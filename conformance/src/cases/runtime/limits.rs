@@ -80,7 +80,7 @@ pub(super) fn cases(all: &mut Vec<Case>) {
         }
         above(s, &adder(n + 1)?, &format!("{} buffers of a kernel", n + 1), r, seen)
     });
-    for (name, off) in [("below", -8i64), ("at", 0), ("above", 8), ("far-above", 2000)] {
+    for (name, off) in [("below", -40i64), ("at", -16), ("above", 0), ("far-above", 2000)] {
         all.push(Case::new(
             format!("runtime/limits/scalars/any/{name}"),
             "scalars",
@@ -197,11 +197,12 @@ fn free_memory() -> Option<u64> {
 fn ends(s: &Subject, n: u64, r: &mut Random, seen: &mut Seen) -> End {
     let d = s.chip();
     let b = d.alloc(n)?;
-    let mut places = vec![0, n / 2 + 3, n - 1000];
-    if n > (4 << 30) + 1000 {
+    let mut places = vec![0, n / 3 + 3, n - 1000];
+    if n > (4 << 30) + 2000 {
         places.extend([(4 << 30) - 500, 1 << 31]);
     }
     places.sort_unstable();
+    places.dedup_by(|b, a| *b - *a < 1000);
     let parts: Vec<_> = places.iter().map(|_| bytes(r, 1000)).collect();
     for (at, part) in places.iter().zip(&parts) {
         d.upload(&b, *at, part)?;
@@ -307,7 +308,7 @@ fn bindings(s: &Subject, n: u32, r: &mut Random, seen: &mut Seen) -> End {
 /// Scalars of so many bytes more than the device takes at a launch; hal passes them otherwise.
 fn scalars(s: &Subject, off: i64, r: &mut Random, seen: &mut Seen) -> End {
     let limit = i64::from(s.info().limits.max_scalars.min(4096));
-    // The offsets and lengths of two buffers are scalars too: up to 32 bytes of them.
+    // The offsets and lengths of two buffers are scalars too: 16 bytes of them.
     let n = ((limit + off) / 4).max(1);
     let mut b = Builder::new(&format!("scalars_{n}_words"), [64, 1, 1]);
     let (x, out) = (b.buffer("x", DType::U32, Access::Read), b.buffer("out", DType::U32, Access::Write));

@@ -8,8 +8,9 @@ use crate::{
 use anychip::{
     Error,
     hal::{
-        Command, Memory, Range, RawDevice, Submission, Work,
+        Command, Memory, Module, Range, RawDevice, Submission, Work,
         device::{Checks, Device, Grid, Layers, ScalarArg, Step},
+        ir,
         layer::{Call, Fault, Planned},
     },
 };
@@ -85,6 +86,25 @@ pub(super) fn cases(all: &mut Vec<Case>) {
         flat_of(s, "a device that is opened, used and dropped", 60, one, seen)
     });
     case("leak/programs/any/unloaded", "leak", programs);
+    case("leak/programs/any/loaded", "leak", |s, _, seen| {
+        // Below hal, from its binary where the device has one: compiling three thousand times would be no test of memory.
+        let raw = s.raw()?;
+        let target = ir::legal::Target { info: raw.info(), idx_bits: 32, checked: true };
+        let k = ir::legal::legalize(&bump()?, &target)?;
+        let first = raw.load(&Module::Kernel(&k), None)?;
+        let one = || -> End {
+            let again = raw.load(&Module::Kernel(&k), Some(&first.binary))?;
+            raw.unload(again.program);
+            Ok(())
+        };
+        flat_of(
+            s,
+            "a program that is loaded and unloaded",
+            if first.binary.is_empty() { 1200 } else { 3000 },
+            one,
+            seen,
+        )
+    });
     case("reuse/pool/any/in-use", "pool", |s, _, seen| {
         let s = s.plain()?;
         let d = s.chip();
