@@ -17,6 +17,7 @@ mod runtime;
 mod scans;
 mod spatial;
 mod support;
+mod system;
 mod unary;
 mod views;
 
@@ -45,6 +46,7 @@ pub fn all() -> Vec<Case> {
     all.extend(operations.into_iter().flatten());
     ir::cases(&mut all);
     facts::cases(&mut all);
+    system::cases(&mut all);
     all.sort_by(|a: &Case, b: &Case| (a.level, &a.id).cmp(&(b.level, &b.id)));
     all
 }
