@@ -301,6 +301,11 @@ impl RawDevice for Watch {
         }
     }
 
+    /// New memory holds the pattern, and must go on holding it.
+    fn wipes(&self) -> bool {
+        true
+    }
+
     fn free(&self, buffer: RawBuffer) {
         let full = {
             let mut s = self.state();

@@ -231,6 +231,11 @@ pub trait RawDevice: Send + Sync {
     /// device, or another process, left there.
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer>;
 
+    /// Does new `Device` memory read as zeros? Where it may hold what somebody left, hal fills it before anyone sees it.
+    fn wipes(&self) -> bool {
+        false
+    }
+
     /// Frees a buffer. hal calls it only when nothing pending uses it.
     fn free(&self, buffer: RawBuffer);
 

@@ -380,6 +380,10 @@ impl RawDevice for CpuDevice {
         Ok(RawBuffer(id))
     }
 
+    fn wipes(&self) -> bool {
+        true
+    }
+
     fn free(&self, buffer: RawBuffer) {
         let gone = write(&self.buffers).remove(&buffer.0);
         drop(gone);

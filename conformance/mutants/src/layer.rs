@@ -24,6 +24,9 @@ pub trait Fault: Send + Sync {
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
         self.good().alloc(bytes, memory)
     }
+    fn wipes(&self) -> bool {
+        self.good().wipes()
+    }
     fn free(&self, buffer: RawBuffer) {
         self.good().free(buffer);
     }
@@ -68,6 +71,9 @@ impl<F: Fault> RawDevice for Broken<F> {
     }
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
         self.0.alloc(bytes, memory)
+    }
+    fn wipes(&self) -> bool {
+        self.0.wipes()
     }
     fn free(&self, buffer: RawBuffer) {
         self.0.free(buffer);

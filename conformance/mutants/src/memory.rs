@@ -183,7 +183,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "memory-not-wiped",
-        fault: "New buffers hold what the last owner of as many bytes left, also one of another handle.",
+        fault: "New memory is said to be zero and holds what the last owner of as many bytes left, also one of another handle.",
         area: &["runtime/memory/owner"],
         killers: &["runtime/memory/owner/handles/any/4096", "runtime/memory/owner/handles/any/65536"],
         make: |good| Arc::new(Broken(NotWiped { good, sizes: Mutex::default() })),

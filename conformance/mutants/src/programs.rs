@@ -72,7 +72,7 @@ impl Fault for NeverUnloads {
     }
     fn load(&self, module: &Module<'_>, cached: Option<&[u8]>) -> Result<Loaded> {
         let loaded = self.good.load(module, cached)?;
-        lock(&self.code).push(vec![0x90; 32 << 10]);
+        lock(&self.code).push(vec![0x90; 96 << 10]);
         Ok(loaded)
     }
     fn unload(&self, _: RawProgram) {}

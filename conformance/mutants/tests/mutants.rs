@@ -29,13 +29,13 @@ fn area(m: &Mutant) -> Vec<Case> {
 /// Runs cases on a subject in a thread of its own, which is left alone where it hangs.
 fn run(open: impl FnOnce() -> anychip::Result<Subject> + Send + 'static, cases: Vec<Case>) -> Vec<Outcome> {
     let (send, receive) = mpsc::channel();
-    let ids: Vec<String> = cases.iter().map(|c| c.id.clone()).collect();
+    let all = cases.clone();
     std::thread::spawn(move || {
         let subject = open();
         for c in &cases {
             let outcome = match &subject {
                 Ok(s) => one(s, c, 0),
-                Err(e) => Outcome::ended(&c.id, Verdict::Fail, format!("it does not open: {e}"), 0.0),
+                Err(e) => Outcome::ended(c, Verdict::Fail, Some(format!("it does not open: {e}")), 0.0),
             };
             if send.send(outcome).is_err() {
                 return;
@@ -43,11 +43,16 @@ fn run(open: impl FnOnce() -> anychip::Result<Subject> + Send + 'static, cases: 
         }
     });
     let mut done = vec![];
-    for id in ids {
+    for c in all {
         match receive.recv_timeout(LIMIT) {
             Ok(o) => done.push(o),
             Err(_) => {
-                done.push(Outcome::ended(&id, Verdict::Hang, format!("not done after {LIMIT:?}"), LIMIT.as_secs_f64()));
+                done.push(Outcome::ended(
+                    &c,
+                    Verdict::Hang,
+                    Some(format!("not done after {LIMIT:?}")),
+                    LIMIT.as_secs_f64(),
+                ));
                 break;
             }
         }

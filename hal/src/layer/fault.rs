@@ -108,7 +108,7 @@ impl Fault {
 }
 
 impl RawDevice for Fault {
-    forward!(info, free, accepts, binary, unload, release, notify, expose, fetch, trim);
+    forward!(info, wipes, free, accepts, binary, unload, release, notify, expose, fetch, trim);
 
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
         self.meet(Call::Alloc)?;

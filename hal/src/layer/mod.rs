@@ -40,6 +40,9 @@ macro_rules! forward {
             self.inner.alloc(bytes, memory)
         }
     };
+    (@ wipes) => {
+        fn wipes(&self) -> bool { self.inner.wipes() }
+    };
     (@ free) => {
         fn free(&self, buffer: $crate::RawBuffer) { self.inner.free(buffer) }
     };

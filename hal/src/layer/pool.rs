@@ -1,15 +1,16 @@
 //! Memory pool: freed buffers are kept by size class and handed out again.
 //!
 //! A pool belongs to one opened device and is never shared, so that what one handle left in memory is not seen by
-//! another. Before an allocation fails for want of memory, everything kept is given back and it is tried once more.
+//! another; what the driver hands out is filled with zeros first, unless it says that it is. Before an allocation fails for want of memory, everything kept is given back and it is tried once more.
 
 use super::{forward, lock};
-use crate::{Error, Memory, RawBuffer, RawDevice, Result};
+use crate::{Command, Error, Memory, Range, RawBuffer, RawDevice, Result, Submission, Ticket, Work};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 /// Bytes that a device's pool holds, over all kinds of memory.
@@ -32,6 +33,9 @@ const MIN_CLASS: u64 = 256;
 /// From here on sizes are rounded to this and not to a class.
 const LARGE_STEP: u64 = 2 << 20;
 
+/// How long one question lasts whether zeros are written.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Pools the memory of a device.
 pub struct Pool {
     inner: Arc<dyn RawDevice>,
@@ -46,6 +50,8 @@ pub struct Pool {
 struct State {
     free: BTreeMap<(Memory, u64), Vec<RawBuffer>>,
     live: FxHashMap<RawBuffer, (Memory, u64)>,
+    /// Fills of new memory that may be under way.
+    wiping: FxHashMap<RawBuffer, Ticket>,
     used: MemoryUse,
 }
 
@@ -99,6 +105,29 @@ impl Pool {
         Some(buffer)
     }
 
+    /// Queues zeros over new memory: everything that comes later sees them.
+    fn wipe(&self, buffer: RawBuffer, bytes: u64) -> Result<()> {
+        let dst = Range { buffer, offset: 0, bytes: bytes / 4 * 4 };
+        if dst.bytes == 0 {
+            return Ok(());
+        }
+        let fill = [Command::Fill { dst, word: 0 }];
+        let work = Submission { queue: 0, after: &[], work: Work::Commands(&fill), profile: false };
+        let ticket = self.inner.submit(&work)?;
+        lock(&self.state).wiping.insert(buffer, ticket);
+        Ok(())
+    }
+
+    /// Gives a buffer back to the driver, its zeros written.
+    fn give_back(&self, buffer: RawBuffer) {
+        let ticket = lock(&self.state).wiping.remove(&buffer);
+        if let Some(ticket) = ticket {
+            // Complete long ago, unless the buffer was never used; a failure shows in whatever comes next.
+            while matches!(self.inner.wait(ticket, PATIENCE), Ok(None)) {}
+        }
+        self.inner.free(buffer);
+    }
+
     fn lend(s: &mut State, buffer: RawBuffer, memory: Memory, class: u64) {
         s.live.insert(buffer, (memory, class));
         s.used.in_use += class;
@@ -139,6 +168,13 @@ impl RawDevice for Pool {
             Error::OutOfMemory { device, why, .. } => Error::OutOfMemory { device, asked: bytes, why },
             e => e,
         })?;
+        if memory == Memory::Device
+            && !self.inner.wipes()
+            && let Err(e) = self.wipe(buffer, class)
+        {
+            self.inner.free(buffer);
+            return Err(e);
+        }
         let mut s = lock(&self.state);
         s.used.fresh += 1;
         Self::lend(&mut s, buffer, memory, class);
@@ -163,7 +199,7 @@ impl RawDevice for Pool {
             }
         };
         if !kept {
-            self.inner.free(buffer);
+            self.give_back(buffer);
         }
     }
 
@@ -174,7 +210,7 @@ impl RawDevice for Pool {
             std::mem::take(&mut s.free)
         };
         for buffer in free.into_values().flatten() {
-            self.inner.free(buffer);
+            self.give_back(buffer);
         }
         self.inner.trim();
     }

@@ -33,6 +33,9 @@ impl RawDevice for Serial {
     fn info(&self) -> &DeviceInfo {
         self.inner.info()
     }
+    fn wipes(&self) -> bool {
+        self.inner.wipes()
+    }
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
         let _turn = lock(&self.turn);
         self.inner.alloc(bytes, memory)

@@ -227,6 +227,9 @@ impl RawDevice for Mock {
         Ok(RawBuffer(id))
     }
 
+    fn wipes(&self) -> bool {
+        true
+    }
     fn free(&self, buffer: RawBuffer) {
         self.state().buffers.remove(&buffer.0).expect("freed twice");
     }

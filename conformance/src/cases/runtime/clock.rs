@@ -42,7 +42,7 @@ pub(super) fn cases(all: &mut Vec<Case>) {
         ensure(spans[6].is_none(), || "a fill of no bytes has a time".into())?;
         let spans: Vec<Span> = spans.into_iter().flatten().collect();
         ordered(&spans)?;
-        let whole = Duration::from_nanos(spans[5].end - spans[0].begin);
+        let whole = Duration::from_nanos(spans[5].end.saturating_sub(spans[0].begin));
         // The two clocks may run a little apart.
         ensure(whole <= host + host / 10 + Duration::from_millis(2), || {
             format!("the device says {whole:?} for what took {host:?} with everything around it")
@@ -144,7 +144,7 @@ fn median(s: &Subject, rounds: u32, groups: u64) -> Result<(f64, f64), Failure> 
         let Some(Some(span)) = spans.first() else {
             return Err(Failure::Broken("a launch has no time, on a device that claims a clock".into()));
         };
-        own.push((span.end - span.begin) as f64);
+        own.push(span.end.saturating_sub(span.begin) as f64);
     }
     own.sort_by(f64::total_cmp);
     host.sort_by(f64::total_cmp);
