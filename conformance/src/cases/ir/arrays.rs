@@ -102,40 +102,39 @@ pub(super) fn cases(all: &mut Vec<Case>) {
 /// Reverses 64 elements through an array of the workgroup, or of the lane.
 fn typed(s: &Subject, ty: Type, row: u32, r: &mut Random, seen: &mut Seen) -> End {
     let d = dtype(ty);
-    let mut b = Builder::new(&format!("arrays_{}", super::name(ty)), [64, 1, 1]);
+    let mut b = Builder::new(&format!("arrays_{row}_{}", super::name(ty)), [64, 1, 1]);
     let (x, out) = (b.buffer("x", d, Access::Read), b.buffer("out", d, Access::Write));
-    let which = b.scalar("row", DType::U32);
-    let (tile, own) = (b.shared("tile", d, 64), b.private("own", d, 8));
     let me = lane(&mut b, [64, 1, 1]);
     let first = base(&mut b, 64);
     let wide = b.cast(Elem::Idx, me);
     let at = b.add(first, wide);
     let (zero, last) = (b.u32(0), b.u32(63));
-    let shared = b.compare(CmpOp::Eq, which, zero);
-    b.begin_if(shared);
-    let v = b.load(Place::Buffer(x), at);
-    b.store(Place::Shared(tile), me, v);
-    b.barrier();
-    let other = b.sub(last, me);
-    let v = b.load(Place::Shared(tile), other);
-    b.store(Place::Buffer(out), at, v);
-    b.begin_else();
-    // Eight elements from here on into an array of the lane, read back at an index that only it knows.
-    let (eight, one) = (b.u32(8), b.u32(1));
-    let j = b.begin_for(zero, eight, one, Unroll::Auto);
-    let wide = b.cast(Elem::Idx, j);
-    let from = b.add(at, wide);
-    let v = b.load(Place::Buffer(x), from);
-    b.store(Place::Private(own), j, v);
-    b.end_for();
-    let pick = b.binary(BinaryOp::Rem, me, eight);
-    let v = b.load(Place::Private(own), pick);
-    b.store(Place::Buffer(out), at, v);
-    b.end_if();
+    if row == 0 {
+        let tile = b.shared("tile", d, 64);
+        let v = b.load(Place::Buffer(x), at);
+        b.store(Place::Shared(tile), me, v);
+        b.barrier();
+        let other = b.sub(last, me);
+        let v = b.load(Place::Shared(tile), other);
+        b.store(Place::Buffer(out), at, v);
+    } else {
+        // Eight elements from here on into an array of the lane, read back at an index that only it knows.
+        let own = b.private("own", d, 8);
+        let (eight, one) = (b.u32(8), b.u32(1));
+        let j = b.begin_for(zero, eight, one, Unroll::Auto);
+        let wide = b.cast(Elem::Idx, j);
+        let from = b.add(at, wide);
+        let v = b.load(Place::Buffer(x), from);
+        b.store(Place::Private(own), j, v);
+        b.end_for();
+        let pick = b.binary(BinaryOp::Rem, me, eight);
+        let v = b.load(Place::Private(own), pick);
+        b.store(Place::Buffer(out), at, v);
+    }
     let n = 64 * GROUPS as usize;
     let data: Vec<u64> = (0..n).map(|_| super::table::plain(s, ty, element(ty, Values::Special, r))).collect();
     let mut buffers = [put(ty, &data), vec![0xcd; n * ty.bytes()]];
-    run(s, &b.finish()?, Grid::Linear(u64::from(GROUPS)), &mut buffers, &[ScalarArg::U32(row)])?;
+    run(s, &b.finish()?, Grid::Linear(u64::from(GROUPS)), &mut buffers, &[])?;
     let want: Vec<u64> = (0..n)
         .map(|i| match row {
             0 => data[i / 64 * 64 + 63 - i % 64],

@@ -10,9 +10,9 @@ use crate::{
 use anychip::{
     DType,
     hal::{
-        device::{Grid, ScalarArg},
+        device::Grid,
         info::Feature,
-        ir::{Access, Builder, Builtin, CmpOp, Op, Place, ReduceOp, SubgroupOp},
+        ir::{Access, Builder, Builtin, Op, Place, ReduceOp, SubgroupOp},
     },
 };
 
@@ -32,10 +32,9 @@ fn bitwise(op: ReduceOp) -> bool {
     matches!(op, ReduceOp::And | ReduceOp::Or | ReduceOp::Xor)
 }
 
-/// Reductions that a type has, with their rows.
-fn of(ty: Type) -> Vec<(usize, &'static str, ReduceOp)> {
-    let rows = REDUCE.into_iter().enumerate().filter(|(_, (_, op))| !ty.is_float() || !bitwise(*op));
-    rows.map(|(n, (name, op))| (n, name, op)).collect()
+/// Reductions that a type has.
+fn of(ty: Type) -> Vec<(&'static str, ReduceOp)> {
+    REDUCE.into_iter().filter(|(_, op)| !ty.is_float() || !bitwise(*op)).collect()
 }
 
 /// The reduction on the host, of numbers whose sums and products are exact.
@@ -84,65 +83,61 @@ fn values(s: &Subject, ty: Type, op: ReduceOp, n: usize, r: &mut Random) -> Vec<
         .collect()
 }
 
+/// Reductions of the types besides u32 and f32, which have all of theirs. Barriers in branches are the slowest code that there is for
+/// compilers of GPU languages to CPUs: each reduction has a kernel of its own.
+const OTHERS: [(Type, &[ReduceOp]); 6] = [
+    (Type::I32, &[ReduceOp::Sum, ReduceOp::Min, ReduceOp::Max]),
+    (Type::I64, &[ReduceOp::Sum, ReduceOp::Min]),
+    (Type::U64, &[ReduceOp::Max, ReduceOp::Xor]),
+    (Type::I8, &[ReduceOp::Sum, ReduceOp::Max]),
+    (Type::F64, &[ReduceOp::Sum, ReduceOp::Max]),
+    (Type::F16, &[ReduceOp::Sum, ReduceOp::Min]),
+];
+
 pub(super) fn cases(all: &mut Vec<Case>) {
-    for ty in [Type::I32, Type::U32, Type::I64, Type::U64, Type::I8, Type::F32, Type::F64, Type::F16] {
-        for (row, name, op) in of(ty) {
-            let case = Case::new(
-                format!("core/ir/group-{name}/{}/64", super::name(ty)),
-                format!("group-{name}"),
-                Some(ty),
-                "workgroup",
-                move |s, r, seen| group(s, ty, row, op, 64, r, seen),
-            );
-            all.push(if ty == Type::F64 { case.optional() } else { case });
+    let whole = [Type::U32, Type::F32].map(|ty| (ty, of(ty)));
+    let others = OTHERS.map(|(ty, ops)| (ty, of(ty).into_iter().filter(|(_, op)| ops.contains(op)).collect()));
+    for (ty, ops) in whole.into_iter().chain(others) {
+        for (name, op) in ops {
+            all.push(reduction(ty, name, op, 64));
         }
     }
     for lanes in [1u32, 2, 3, 31, 33, 100, 128, 256] {
-        for (row, name, op) in [(0, "sum", ReduceOp::Sum), (3, "max", ReduceOp::Max)] {
-            all.push(Case::new(
-                format!("core/ir/group-{name}/u32/{lanes}"),
-                format!("group-{name}"),
-                Some(Type::U32),
-                "workgroup",
-                move |s, r, seen| group(s, Type::U32, row, op, lanes, r, seen),
-            ));
+        all.push(reduction(Type::U32, "sum", ReduceOp::Sum, lanes));
+        if [33, 100].contains(&lanes) {
+            all.push(reduction(Type::U32, "max", ReduceOp::Max, lanes));
         }
     }
     all.push(Case::new("core/ir/group-sum/u32/limit", "group-sum", Some(Type::U32), "limit", |s, r, seen| {
         let l = &s.info().limits;
-        group(
-            s,
-            Type::U32,
-            0,
-            ReduceOp::Sum,
-            l.max_workgroup.min(l.max_workgroup_dim[0]).min(l.max_shared / 8),
-            r,
-            seen,
-        )
+        let lanes = l.max_workgroup.min(l.max_workgroup_dim[0]).min(l.max_shared / 8);
+        group(s, Type::U32, ReduceOp::Sum, lanes, r, seen)
     }));
     subgroups(all);
 }
 
+fn reduction(ty: Type, name: &str, op: ReduceOp, lanes: u32) -> Case {
+    let id = format!("core/ir/group-{name}/{}/{lanes}", super::name(ty));
+    let case = Case::new(id, format!("group-{name}"), Some(ty), "workgroup", move |s, r, seen| {
+        group(s, ty, op, lanes, r, seen)
+    });
+    if ty == Type::F64 { case.optional() } else { case }
+}
+
 /// One reduction of each of some workgroups; every lane must have it.
-fn group(s: &Subject, ty: Type, row: usize, op: ReduceOp, lanes: u32, r: &mut Random, seen: &mut Seen) -> End {
+fn group(s: &Subject, ty: Type, op: ReduceOp, lanes: u32, r: &mut Random, seen: &mut Seen) -> End {
     let d = dtype(ty);
-    let mut b = Builder::new(&format!("group_{}_{lanes}", super::name(ty)), [lanes, 1, 1]);
+    let name = format!("group_{op:?}_{}_{lanes}", super::name(ty)).to_lowercase();
+    let mut b = Builder::new(&name, [lanes, 1, 1]);
     let (x, out) = (b.buffer("x", d, Access::Read), b.buffer("out", d, Access::Write));
-    let which = b.scalar("row", DType::U32);
     let i = b.builtin(Builtin::GlobalId(0));
     let v = b.load(Place::Buffer(x), i);
-    for (n, _, op) in of(ty) {
-        let n = b.u32(n as u32);
-        let mine = b.compare(CmpOp::Eq, which, n);
-        b.begin_if(mine);
-        let y = b.group_reduce(op, v);
-        b.store(Place::Buffer(out), i, y);
-        b.end_if();
-    }
+    let y = b.group_reduce(op, v);
+    b.store(Place::Buffer(out), i, y);
     let n = lanes as usize * GROUPS;
     let data = values(s, ty, op, n, r);
     let mut buffers = [put(ty, &data), vec![0xcd; n * ty.bytes()]];
-    run(s, &b.finish()?, Grid::Linear(GROUPS as u64), &mut buffers, &[ScalarArg::U32(row as u32)])?;
+    run(s, &b.finish()?, Grid::Linear(GROUPS as u64), &mut buffers, &[])?;
     let want: Vec<u64> = data.chunks(lanes as usize).flat_map(|part| vec![fold(ty, op, part); part.len()]).collect();
     let what = format!("group {op:?} of {lanes} lanes");
     super::table::exactly(
@@ -155,7 +150,7 @@ fn group(s: &Subject, ty: Type, row: usize, op: ReduceOp, lanes: u32, r: &mut Ra
     )
 }
 
-/// Rows of the subgroup kernel beyond the reductions.
+/// What lanes of a subgroup give each other.
 const MOVES: [(&str, SubgroupOp); 6] = [
     ("shuffle", SubgroupOp::Shuffle),
     ("shuffle-xor", SubgroupOp::ShuffleXor),
@@ -166,52 +161,55 @@ const MOVES: [(&str, SubgroupOp); 6] = [
 ];
 
 fn subgroups(all: &mut Vec<Case>) {
-    for lanes in [64u32, 96] {
-        for ty in [Type::U32, Type::I32, Type::F32, Type::F16, Type::U64] {
-            if lanes != 64 && ty != Type::U32 {
-                continue;
-            }
-            let reduces = of(ty).into_iter().map(|(n, name, op)| (n, name, SubgroupOp::Reduce(op)));
-            let moves = MOVES.into_iter().enumerate().map(|(n, (name, op))| (REDUCE.len() + n, name, op));
-            for (row, name, op) in reduces.chain(moves) {
+    let some = |name: &str| matches!(name, "sum" | "max" | "shuffle" | "broadcast" | "scan-add");
+    let few = |name: &str| matches!(name, "sum" | "shuffle");
+    for (ty, lanes) in
+        [(Type::U32, 64u32), (Type::F32, 64), (Type::I32, 64), (Type::F16, 64), (Type::U64, 64), (Type::U32, 96)]
+    {
+        let reduces = of(ty).into_iter().map(|(name, op)| (name, SubgroupOp::Reduce(op)));
+        for (name, op) in reduces.chain(MOVES) {
+            let wanted = match (ty, lanes) {
+                (Type::U32, 64) => true,
+                (Type::F32, _) => some(name),
+                (Type::I32, _) => matches!(name, "min" | "max"),
+                _ => few(name),
+            };
+            if wanted {
                 let id = format!("core/ir/subgroup-{name}/{}/{lanes}", super::name(ty));
                 all.push(Case::new(id, format!("subgroup-{name}"), Some(ty), "subgroup", move |s, r, seen| {
-                    subgroup(s, ty, lanes, row, op, r, seen)
+                    subgroup(s, ty, lanes, op, r, seen)
                 }));
             }
         }
-        all.push(Case::new(
-            format!("core/ir/subgroup-ids/u32/{lanes}"),
-            "subgroup-ids",
-            Some(Type::U32),
-            "subgroup",
-            move |s, r, seen| {
-                let data = vec![1; lanes as usize * GROUPS];
-                let (_, parts) = run_subgroups(s, Type::U32, lanes, 0, &data, r)?;
-                seen.elements += (parts.len() * lanes as usize) as u64;
-                Ok(())
-            },
-        ));
+    }
+    for lanes in [64u32, 96] {
+        let id = format!("core/ir/subgroup-ids/u32/{lanes}");
+        all.push(Case::new(id, "subgroup-ids", Some(Type::U32), "subgroup", move |s, _, seen| {
+            let data = vec![1; lanes as usize * GROUPS];
+            let op = SubgroupOp::Reduce(ReduceOp::Sum);
+            let (_, parts) = run_subgroups(s, Type::U32, lanes, op, &data)?;
+            seen.elements += (parts.len() * lanes as usize) as u64;
+            Ok(())
+        }));
     }
 }
 
 /// Each subgroup: its size, and its lanes in order by their place in the buffers.
 type Parts = Vec<(usize, Vec<usize>)>;
 
-/// Runs a row; gives the results and who is in which subgroup, which must be consistent.
+/// Runs an operation; gives the results and who is in which subgroup, which must be consistent.
 fn run_subgroups(
     s: &Subject,
     ty: Type,
     lanes: u32,
-    row: usize,
+    op: SubgroupOp,
     data: &[u64],
-    _: &mut Random,
 ) -> Result<(Vec<u64>, Parts), Failure> {
     let d = dtype(ty);
-    let mut b = Builder::new(&format!("subgroups_{}_{lanes}", super::name(ty)), [lanes, 1, 1]);
+    let name: String = format!("{op:?}").chars().filter(|c| c.is_alphanumeric()).collect();
+    let mut b = Builder::new(&format!("subgroup_{name}_{}_{lanes}", super::name(ty)).to_lowercase(), [lanes, 1, 1]);
     let (x, out) = (b.buffer("x", d, Access::Read), b.buffer("out", d, Access::Write));
     let who = b.buffer("who", DType::U32, Access::Write);
-    let which = b.scalar("row", DType::U32);
     let i = b.builtin(Builtin::GlobalId(0));
     let ids = [Builtin::SubgroupSize, Builtin::SubgroupLane, Builtin::SubgroupId].map(|x| b.builtin(x));
     let three = b.idx(3);
@@ -222,30 +220,21 @@ fn run_subgroups(
         b.store(Place::Buffer(who), at, id);
     }
     let v = b.load(Place::Buffer(x), i);
-    let reduces: Vec<_> = of(ty).into_iter().map(|(n, _, op)| (n, SubgroupOp::Reduce(op))).collect();
-    let moves = MOVES.into_iter().enumerate().map(|(n, (_, op))| (REDUCE.len() + n, op));
-    for (n, op) in reduces.into_iter().chain(moves) {
-        let n = b.u32(n as u32);
-        let mine = b.compare(CmpOp::Eq, which, n);
-        b.begin_if(mine);
-        let lane = match op {
-            SubgroupOp::Reduce(_) | SubgroupOp::ScanAdd => None,
-            // The last lane reads the first, and so on.
-            SubgroupOp::Shuffle => {
-                let one = b.u32(1);
-                let last = b.sub(ids[0], one);
-                Some(b.sub(last, ids[1]))
-            }
-            SubgroupOp::ShuffleXor | SubgroupOp::ShuffleDown | SubgroupOp::ShuffleUp => Some(b.u32(1)),
-            SubgroupOp::Broadcast => Some(b.u32(0)),
-        };
-        let ty = b.ty(v);
-        let y = b.define(ty, Op::Subgroup { op, value: v, lane });
-        b.store(Place::Buffer(out), i, y);
-        b.end_if();
-    }
+    let lane = match op {
+        SubgroupOp::Reduce(_) | SubgroupOp::ScanAdd => None,
+        // The last lane reads the first, and so on.
+        SubgroupOp::Shuffle => {
+            let one = b.u32(1);
+            let last = b.sub(ids[0], one);
+            Some(b.sub(last, ids[1]))
+        }
+        SubgroupOp::ShuffleXor | SubgroupOp::ShuffleDown | SubgroupOp::ShuffleUp => Some(b.u32(1)),
+        SubgroupOp::Broadcast => Some(b.u32(0)),
+    };
+    let y = b.define(d.into(), Op::Subgroup { op, value: v, lane });
+    b.store(Place::Buffer(out), i, y);
     let mut buffers = [put(ty, data), vec![0xcd; data.len() * ty.bytes()], vec![0xcd; 12 * data.len()]];
-    run(s, &b.finish()?, Grid::Linear(GROUPS as u64), &mut buffers, &[ScalarArg::U32(row as u32)])?;
+    run(s, &b.finish()?, Grid::Linear(GROUPS as u64), &mut buffers, &[])?;
     let who: Vec<u32> = crate::cases::launch::to_u32(&buffers[2]);
     let mut parts: Parts = vec![];
     let claimed =
@@ -278,13 +267,13 @@ fn run_subgroups(
     Ok((get(ty, &buffers[1]), parts))
 }
 
-fn subgroup(s: &Subject, ty: Type, lanes: u32, row: usize, op: SubgroupOp, r: &mut Random, seen: &mut Seen) -> End {
+fn subgroup(s: &Subject, ty: Type, lanes: u32, op: SubgroupOp, r: &mut Random, seen: &mut Seen) -> End {
     let kind = match op {
         SubgroupOp::Reduce(op) => op,
         _ => ReduceOp::Sum,
     };
     let data = values(s, ty, kind, lanes as usize * GROUPS, r);
-    let (got, parts) = run_subgroups(s, ty, lanes, row, &data, r)?;
+    let (got, parts) = run_subgroups(s, ty, lanes, op, &data)?;
     for (size, part) in parts {
         let x: Vec<u64> = part.iter().map(|i| data[*i]).collect();
         let n = x.len();
