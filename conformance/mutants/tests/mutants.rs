@@ -1,6 +1,6 @@
 //! Every mutant is failed by the suite, by cases whose names say why, and the good device passes the same cases.
 //!
-//! `ANYCHIP_WRITE=1` writes the table in `README.md`, which is compared otherwise.
+//! `ANYCHIP_WRITE_DOCS=1` writes the table in `README.md`, which is compared otherwise.
 
 use anychip_conformance::{
     Case, Subject, cases,
@@ -126,7 +126,7 @@ fn the_table_is_up_to_date() {
         "# Mutants\n\n\
          Devices that are broken on purpose, each in one way that drivers and backends have been broken, as layers over the CPU. The\n\
          conformance suite must fail every one of them, by cases whose names say the cause; a mutant that no case kills is a hole in the\n\
-         suite. `cargo test -p anychip-mutants` runs each on the cases of its area and writes this table with `ANYCHIP_WRITE=1`.\n\n\
+         suite. `cargo test -p anychip-mutants` runs each on the cases of its area and writes this table with `ANYCHIP_WRITE_DOCS=1`.\n\n\
          | mutant | what is wrong with it | cases that kill it |\n|---|---|---|\n",
     );
     for m in all() {
@@ -135,10 +135,10 @@ fn the_table_is_up_to_date() {
     }
     writeln!(text, "\n{} mutants.", all().len()).expect("a string takes text");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    if std::env::var_os("ANYCHIP_WRITE").is_some() {
+    if std::env::var_os("ANYCHIP_WRITE_DOCS").is_some() {
         std::fs::write(&path, text).expect("the table is written");
         return;
     }
     let there = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(there == text, "README.md is not what the mutants say: run this test with ANYCHIP_WRITE=1");
+    assert!(there == text, "README.md is not what the mutants say: run this test with ANYCHIP_WRITE_DOCS=1");
 }

@@ -103,7 +103,7 @@ fn tables(all: &mut Vec<Case>, ty: Type, lanes: u8) {
             let id = format!("core/ir/{op}/{name}/{shape}");
             all.push(optional(Case::new(id, op, Some(ty), shape, move |s, r, seen| {
                 let mut x: [Vec<u64>; 2] = operands(s, ty, N, r);
-                if matches!(op, "div" | "pow") {
+                if matches!(op, "mul" | "div" | "pow") {
                     x.iter_mut().flatten().for_each(|b| *b = within_reach(ty, *b));
                 }
                 let got = table.run(s, n, &x)?;
