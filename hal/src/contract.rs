@@ -227,8 +227,7 @@ pub trait RawDevice: Send + Sync {
     /// Identity, memory, limits, features, arithmetic: probed data that does not change while it is open.
     fn info(&self) -> &DeviceInfo;
 
-    /// Allocates at least `bytes` (never zero) bytes, contents undefined; but showing nothing that another opened
-    /// device, or another process, left there.
+    /// Allocates at least `bytes` (never zero) bytes, contents undefined.
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer>;
 
     /// Does new `Device` memory read as zeros? Where it may hold what somebody left, hal fills it before anyone sees it.

@@ -37,7 +37,7 @@ pub struct Device {
     /// All opened devices of the platform, this one among them.
     platform: Arc<Platform>,
     /// For the host's reads and writes, so that they wait for nothing else.
-    pub(crate) transfers: cl::Queue,
+    transfers: cl::Queue,
     pub context: Context,
 }
 

@@ -1,13 +1,8 @@
 //! Buffers: how much is taken, and the parts of them that kernels are given.
 
-use crate::{
-    cl::{self, Named},
-    device::Device,
-    quirks::{self, Effect},
-};
+use crate::{cl, device::Device};
 use anychip_hal::{Memory, Range, RawBuffer, Result};
 use opencl3::{
-    command_queue as clq,
     memory::{
         CL_BUFFER_CREATE_TYPE_REGION, CL_MEM_ALLOC_HOST_PTR, CL_MEM_READ_WRITE, create_buffer, create_sub_buffer,
     },
@@ -59,23 +54,7 @@ impl Device {
         };
         let made = unsafe { create_buffer(self.context.get(), flags, bytes as usize, std::ptr::null_mut()) };
         let whole = made.map_err(|code| cl::error(&self.info.id, "clCreateBuffer", code, bytes))?;
-        let buffer = Buffer { parts: Mutex::default(), whole: cl::Mem(whole), bytes };
-        if !quirks::applies(Effect::Uncleared, &self.info.identity) {
-            self.clear(&buffer)?;
-        }
-        Ok(buffer)
-    }
-
-    /// OpenCL does not promise that new memory shows nothing of its former owner, and PoCL's does.
-    fn clear(&self, buffer: &Buffer) -> Result<()> {
-        let pattern = [0u8; 16];
-        let size = 1usize << buffer.bytes.trailing_zeros().min(4);
-        let (q, all) = (self.transfers.0, buffer.bytes as usize);
-        let from = pattern.as_ptr().cast();
-        // Everything of the pattern is read before the call returns; the event says when the buffer is written.
-        let done = unsafe { clq::enqueue_fill_buffer(q, buffer.whole.0, from, size, 0, all, 0, std::ptr::null()) };
-        let done = done.named(&self.info.id, "clEnqueueFillBuffer").map(cl::Event)?;
-        opencl3::event::wait_for_events(&[done.0]).named(&self.info.id, "clWaitForEvents")
+        Ok(Buffer { parts: Mutex::default(), whole: cl::Mem(whole), bytes })
     }
 
     /// The buffer of a range, after checking that the range lies in it.

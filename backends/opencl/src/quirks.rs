@@ -21,8 +21,6 @@ pub enum Effect {
     SineByElements,
     /// One more barrier stands before every loop with a barrier.
     BarrierBeforeLoops,
-    /// New memory is left as it is.
-    Uncleared,
     /// Two threads must not call it at once.
     Serialised,
 }
@@ -93,12 +91,6 @@ pub const QUIRKS: &[Quirk] = &[
         effect: Effect::BarrierBeforeLoops,
         why: "where a loop that begins with a barrier follows a branch with the same condition as the loop's, what the branch \
               wrote to local memory in a branch of its own is lost (3.1; not without the optimiser)",
-    },
-    Quirk {
-        driver: "Oclgrind",
-        versions: &[],
-        effect: Effect::Uncleared,
-        why: "no defect: it tells who reads what nobody wrote, and shows no memory of a former owner (21.10)",
     },
     Quirk {
         driver: "Oclgrind",

@@ -161,6 +161,11 @@ impl RawDevice for Device {
         self.create(bytes, memory)
     }
 
+    /// WebGPU promises it.
+    fn wipes(&self) -> bool {
+        true
+    }
+
     fn free(&self, buffer: RawBuffer) {
         let _turn = self.turn();
         self.buffers.destroy(buffer);
