@@ -89,7 +89,8 @@ impl Subject {
         (self.make)()
     }
 
-    /// For how long a case should soak that does.
+    /// For how long a case should go on that is [`soaking`](crate::Case::soaking). Under watch it calls [`check`](Self::check) now and
+    /// then: until that, no freed memory goes back.
     pub fn soak(&self) -> Duration {
         self.soak
     }
