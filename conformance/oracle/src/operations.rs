@@ -492,10 +492,10 @@ pub static FAMILIES: &[Family] = &[
             ),
             op(
                 &["randn", "normal"],
-                "mean + std·z by Box and Muller from the same counters",
+                "mean + std·z, where z is the normal quantile of a word of the same counters; the same bits on every device",
                 FLOATS,
-                "logarithm, root, sine and cosine",
-                "finite",
+                "z within 1e-6 of the quantile",
+                "|z| < 6.34",
             ),
             op(&["randint"], "low ≤ x < high", "integers", COPY, ""),
             op(
