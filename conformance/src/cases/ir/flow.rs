@@ -574,7 +574,7 @@ fn typed(all: &mut Vec<Case>, ty: Type) {
         run(s, &b.finish()?, Grid::Linear(1), &mut buffers, &scalars)?;
         let rounds = |(from, to, step): (i128, i128, i128)| ((to - from).max(0) + step - 1) / step;
         let want: u32 =
-            ranges.into_iter().enumerate().map(|(n, x)| 2 * (rounds(x) as u32) << (4 * n)).fold(0, u32::wrapping_add);
+            ranges.into_iter().enumerate().map(|(n, x)| (2 * rounds(x) as u32) << (4 * n)).fold(0, u32::wrapping_add);
         same(format!("rounds of loops over {name}"), &to_u32(&buffers[0]), &[want; 32], seen)
     }));
 }

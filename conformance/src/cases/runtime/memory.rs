@@ -120,7 +120,7 @@ pub(super) fn cases(all: &mut Vec<Case>) {
         seen.elements += 3;
         ensure(after.in_use == before.in_use, || format!("{after:?} after 50 buffers were dropped, {before:?} before"))
     });
-    case("out-of-memory/alloc/any/planned", "out of memory", |s, r, seen| planned(s, r, seen));
+    case("out-of-memory/alloc/any/planned", "out of memory", planned);
     case("out-of-memory/alloc/any/many-large", "out of memory", until_full);
     for n in [4096u64, 65_536, 1 << 20] {
         all.push(Case::new(format!("runtime/memory/owner/raw/any/{n}"), "owner", None, "memory", move |s, r, seen| {

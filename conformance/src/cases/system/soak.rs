@@ -13,7 +13,7 @@ use anychip::{
 use std::time::Instant;
 
 pub(super) fn cases(all: &mut Vec<Case>) {
-    all.push(Case::new("system/soak/mixed/any/everything", "soak", Some(Type::F32), "soak", soak));
+    all.push(Case::new("system/soak/mixed/any/everything", "soak", Some(Type::F32), "soak", soak).soaking());
 }
 
 /// Rounds of work in turn until the time is over; a program that lives through all of them, and buffers that come and go.
