@@ -146,9 +146,12 @@ impl Fault for WritesAtZero {
     }
 }
 
-/// Handles of this process, and what each read last, by length.
+/// By length, which handle read last, and what.
+type Reads = HashMap<usize, (u64, Vec<u8>)>;
+
+/// Handles of this process, and what they read last.
 static HANDLES: AtomicU64 = AtomicU64::new(0);
-static LAST: Mutex<Option<HashMap<usize, (u64, Vec<u8>)>>> = Mutex::new(None);
+static LAST: Mutex<Option<Reads>> = Mutex::new(None);
 
 struct OfAnother {
     good: Arc<dyn RawDevice>,

@@ -229,7 +229,7 @@ fn multiply_add(
         let exact_product = (p * q).abs();
         let lost = !kept && (small(once) || small(twice) || small(exact_product) || small(g));
         let is = |w: f64| g == w || g.is_nan() && w.is_nan();
-        let strange = !(a.facts.nan_inf || once.is_finite() && twice.is_finite());
+        let strange = !a.facts.nan_inf && (!once.is_finite() || !twice.is_finite());
         let loose =
             !a.facts.correctly_rounded && !fma && (g - once).abs() <= 2.0 * format.ulp(exact_product.max(c.abs()));
         let right = is(once) || ty != a.compute && is(wide_once) || !fma && (is(twice) || is(wide));
