@@ -1,10 +1,11 @@
 //! Memory pool: freed buffers are kept by size class and handed out again.
 //!
 //! A pool belongs to one opened device and is never shared, so that what one handle left in memory is not seen by
-//! another; what the driver hands out is filled with zeros first, unless it says that it is. Before an allocation fails for want of memory, everything kept is given back and it is tried once more.
+//! another; what the driver hands out is filled with zeros first, unless it says that it is. Before an allocation fails
+//! for want of memory, everything kept is given back and it is tried once more.
 
 use super::{forward, lock};
-use crate::{Command, Error, Memory, Range, RawBuffer, RawDevice, Result, Submission, Ticket, Work};
+use crate::{Command, Error, Memory, Range, RawBuffer, RawDevice, Result, Submission, Ticket, Work, contract::Exposed};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -118,13 +119,18 @@ impl Pool {
         Ok(())
     }
 
-    /// Gives a buffer back to the driver, its zeros written.
-    fn give_back(&self, buffer: RawBuffer) {
+    /// Waits until the zeros of a buffer are written.
+    fn settle(&self, buffer: RawBuffer) {
         let ticket = lock(&self.state).wiping.remove(&buffer);
         if let Some(ticket) = ticket {
             // Complete long ago, unless the buffer was never used; a failure shows in whatever comes next.
             while matches!(self.inner.wait(ticket, PATIENCE), Ok(None)) {}
         }
+    }
+
+    /// Gives a buffer back to the driver.
+    fn give_back(&self, buffer: RawBuffer) {
+        self.settle(buffer);
         self.inner.free(buffer);
     }
 
@@ -136,10 +142,13 @@ impl Pool {
 }
 
 impl RawDevice for Pool {
-    forward!(
-        info, host_write, host_read, accepts, load, binary, unload, record, release, submit, wait, notify, expose,
-        fetch
-    );
+    forward!(info, host_write, host_read, accepts, load, binary, unload, record, release, submit, wait, notify, expose);
+
+    /// The zeros come first: another device's bytes do not go through the queue.
+    fn fetch(&self, from: &Exposed, to: Range) -> Result<()> {
+        self.settle(to.buffer);
+        self.inner.fetch(from, to)
+    }
 
     fn alloc(&self, bytes: u64, memory: Memory) -> Result<RawBuffer> {
         let info = self.inner.info();
