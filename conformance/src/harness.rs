@@ -11,8 +11,8 @@
 //! ```
 //! and in `tests/conformance.rs`:
 //! ```no_run
-//! # use anychip::hal::Driver;
-//! # fn my_driver() -> std::sync::Arc<dyn Driver> { unimplemented!() }
+//! # use std::sync::Arc;
+//! # fn my_driver() -> Arc<dyn anychip::hal::Driver> { Arc::new(anychip_cpu::CpuDriver::new()) }
 //! anychip_conformance::tests!(my_driver());
 //! ```
 //! Then `cargo test --test conformance -- core/unary` runs what has that in its name. Cases run in children of the test's own program,
