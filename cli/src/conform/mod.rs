@@ -125,6 +125,15 @@ fn execute(args: &Args) -> Result<bool, String> {
     if args.list {
         return put(&show::list(&chosen, !selection.is_all())).map(|()| true);
     }
+    if let (true, Some(filter)) = (chosen.is_empty(), &args.filter) {
+        return Err(format!(
+            "no case is asked for: --filter {filter} matches none up to level {}; --list counts them by area",
+            args.level
+        ));
+    }
+    if let Some(chain) = args.device.as_ref().filter(|d| d.contains(',')) {
+        return Err(format!("--device {chain}: one device is judged at a time; a chain is none"));
+    }
     let waivers = match &args.waivers {
         None => Waivers::default(),
         Some(file) => {

@@ -128,16 +128,20 @@ impl Report {
     }
 }
 
-/// Refuses a folder that is neither empty nor a bundle: nothing of anyone else's is overwritten.
+/// Makes the folder, and refuses one that is neither empty nor a bundle, or that nothing can be written into: nothing of anyone
+/// else's is overwritten, and no long run ends without its bundle.
 ///
 /// # Errors
 /// A sentence that says so.
 pub fn writable(folder: &Path) -> Result<(), String> {
     let empty = fs::read_dir(folder).map_or(true, |mut files| files.next().is_none());
-    match empty || folder.join(SUMS).exists() {
-        true => Ok(()),
-        false => Err(format!("{} is not empty and holds no bundle; name another folder", folder.display())),
+    if !empty && !folder.join(SUMS).exists() {
+        return Err(format!("{} is not empty and holds no bundle; name another folder", folder.display()));
     }
+    let trial = folder.join(".trial");
+    let written =
+        fs::create_dir_all(folder).and_then(|()| fs::write(&trial, "")).and_then(|()| fs::remove_file(&trial));
+    written.map_err(|e| format!("nothing can be written into {}: {e}; name another folder", folder.display()))
 }
 
 /// Judges by the lists what was asked for; a part of it reaches no level.
