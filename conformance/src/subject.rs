@@ -1,7 +1,7 @@
 //! The device under test.
 
 use crate::Failure;
-use crate::watch::{Traffic, Watch};
+use crate::watch::{Loads, Traffic, Watch};
 use anychip::{
     DType, Device, Result,
     hal::{
@@ -103,6 +103,11 @@ impl Subject {
     /// Launches and moves that this handle was given; `None` without the watch.
     pub fn traffic(&self) -> Option<Traffic> {
         self.watch.as_ref().map(|w| w.traffic())
+    }
+
+    /// Programs that this handle's device has loaded since this was last asked; nothing without the watch.
+    pub fn loads(&self) -> Loads {
+        self.watch.as_ref().map(|w| w.loads()).unwrap_or_default()
     }
 
     /// What must hold after every case: nothing failed unseen, and nobody wrote beside a buffer. Gives unused memory back.

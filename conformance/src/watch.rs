@@ -19,7 +19,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::Waker,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// What new memory holds: a quiet NaN in f16, bf16, f32 and f64, odd and large as an integer, no bool.
@@ -44,6 +44,15 @@ pub struct Traffic {
     pub moves: u64,
 }
 
+/// Programs that the device was asked to load, and how long that took: compiled, or taken from a cache.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Loads {
+    /// What each is known by: the same content, the same name.
+    pub programs: Vec<String>,
+    /// Together.
+    pub time: Duration,
+}
+
 /// The layer.
 pub struct Watch {
     inner: Arc<dyn RawDevice>,
@@ -63,6 +72,8 @@ struct State {
     /// What was found, for the next check.
     broken: Vec<String>,
     made: u64,
+    /// Since they were last asked for.
+    loads: Loads,
 }
 
 /// A guarded buffer.
@@ -89,6 +100,11 @@ impl Watch {
     /// What was submitted since it was opened, without the watch's own.
     pub fn traffic(&self) -> Traffic {
         Traffic { launches: self.launches.load(Ordering::Relaxed), moves: self.moves.load(Ordering::Relaxed) }
+    }
+
+    /// What was loaded since this was last asked.
+    pub fn loads(&self) -> Loads {
+        std::mem::take(&mut self.state().loads)
     }
 
     /// Looks at the guards of every buffer, live or freed since the last time. Nothing may be under way.
@@ -248,6 +264,11 @@ impl Watch {
     }
 }
 
+/// The first 64 bits, in hexadecimal.
+fn short(identity: &[u8; 32]) -> String {
+    identity[..8].iter().map(|b| format!("{b:02x}")).collect()
+}
+
 fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
@@ -335,8 +356,18 @@ impl RawDevice for Watch {
     }
 
     fn load(&self, module: &Module<'_>, cached: Option<&[u8]>) -> Result<Loaded> {
-        let loaded = self.inner.load(module, cached)?;
-        self.state().programs.insert(loaded.program, module.name().to_string());
+        let begin = Instant::now();
+        let loaded = self.inner.load(module, cached);
+        let time = begin.elapsed();
+        let identity = match module {
+            Module::Kernel(k) => k.identity(),
+            Module::Graph(g) => g.identity(),
+        };
+        let mut s = self.state();
+        s.loads.time += time;
+        s.loads.programs.extend(loaded.is_ok().then(|| short(&identity)));
+        let loaded = loaded?;
+        s.programs.insert(loaded.program, module.name().to_string());
         Ok(loaded)
     }
 

@@ -5,7 +5,7 @@ use anychip_conformance::{
     Case,
     case::LEVELS,
     report::{Asked, words},
-    run::{Outcome, Verdict},
+    run::{Outcome, Verdict, kernels},
     verdict::{Counts, Judgement, Obstacle},
 };
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
@@ -62,15 +62,25 @@ pub fn list(cases: &[Case], ids: bool) -> String {
 /// What came of a run.
 pub fn verdict(info: &DeviceInfo, asked: &Asked, outcomes: &[Outcome], judged: &Judgement) -> String {
     let mut out = String::new();
-    let mut t = table(&["level", "area", "pass", "fail", "crash", "hang", "unsupported", "largest error"]);
+    let mut t = table(&[
+        "level",
+        "area",
+        "pass",
+        "fail",
+        "crash",
+        "hang",
+        "unsupported",
+        "kernels",
+        "seconds",
+        "largest error",
+    ]);
     for ((level, area), counts) in &judged.areas {
         let prefix = format!("{}/{area}/", LEVELS[*level as usize]);
-        let of = outcomes.iter().filter(|o| o.id.starts_with(&prefix));
-        let worst = of.filter_map(|o| o.seen.fraction).reduce(f64::max);
-        let worst = worst.map_or(String::new(), |w| format!("{w:.2} of its bound"));
-        t.add_row(row(&format!("{level} {}", LEVELS[*level as usize]), area, *counts, worst));
+        let of: Vec<_> = outcomes.iter().filter(|o| o.id.starts_with(&prefix)).collect();
+        t.add_row(row(&format!("{level} {}", LEVELS[*level as usize]), area, *counts, &of));
     }
-    t.add_row(row("", "all", judged.counts, String::new()));
+    let all: Vec<_> = outcomes.iter().collect();
+    t.add_row(row("", "all", judged.counts, &all));
     let _ = writeln!(out, "{t}");
     let failed: Vec<_> = outcomes.iter().filter(|o| o.verdict.is_failure()).collect();
     for o in failed.iter().take(SHOWN) {
@@ -96,14 +106,22 @@ pub fn verdict(info: &DeviceInfo, asked: &Asked, outcomes: &[Outcome], judged: &
     let i = &info.identity;
     let _ = writeln!(out, "\n{} {} ({} {})", info.id, i.name, i.driver, i.version);
     let _ = writeln!(out, "{}", words(asked, judged));
+    let sum = |of: fn(&Outcome) -> f64| outcomes.iter().map(of).sum::<f64>();
+    let (seconds, loading) = (sum(|o| o.seconds), sum(|o| o.loading));
+    let _ = writeln!(out, "{seconds:.0} s, {loading:.0} s of them to load {} kernels", kernels(outcomes));
     out
 }
 
-fn row(level: &str, area: &str, c: Counts, worst: String) -> Vec<Cell> {
+fn row(level: &str, area: &str, c: Counts, outcomes: &[&Outcome]) -> Vec<Cell> {
     let of = |v: Verdict| {
         let cell = number(c.get(v));
         if v.is_failure() && c.get(v) > 0 { cell.fg(Color::Red) } else { cell }
     };
     let counts = [Verdict::Pass, Verdict::Fail, Verdict::Crash, Verdict::Hang, Verdict::Unsupported].map(of);
-    [Cell::new(level), Cell::new(area)].into_iter().chain(counts).chain([Cell::new(worst)]).collect()
+    let seconds: f64 = outcomes.iter().map(|o| o.seconds).sum();
+    let seconds = Cell::new(format!("{seconds:.1}")).set_alignment(CellAlignment::Right);
+    let worst = outcomes.iter().filter_map(|o| o.seen.fraction).reduce(f64::max);
+    let worst = worst.map_or(String::new(), |w| format!("{w:.2} of its bound"));
+    let kernels = number(kernels(outcomes.iter().copied()));
+    [Cell::new(level), Cell::new(area)].into_iter().chain(counts).chain([kernels, seconds, Cell::new(worst)]).collect()
 }

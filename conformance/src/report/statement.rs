@@ -4,7 +4,7 @@ use super::{Facts, page};
 use crate::{
     case::{LEVELS, SUITE},
     levels,
-    run::Outcome,
+    run::{Outcome, kernels},
     verdict::{Counts, Judgement, Obstacle},
 };
 use chrono::{SecondsFormat, Utc};
@@ -93,6 +93,12 @@ pub struct Statement {
     pub signer: Option<String>,
     /// Seconds that the cases took together.
     pub seconds: u64,
+    /// How many of them the device's compiler or its cache took.
+    #[serde(default)]
+    pub loading: u64,
+    /// Kernels and graphs of different content that the device loaded.
+    #[serde(default)]
+    pub kernels: usize,
     /// What was asked for.
     pub asked: Asked,
     /// The device.
@@ -120,6 +126,8 @@ impl Statement {
             page: page::revision(),
             signer: None,
             seconds: outcomes.iter().map(|o| o.seconds).sum::<f64>() as u64,
+            loading: outcomes.iter().map(|o| o.loading).sum::<f64>() as u64,
+            kernels: kernels(outcomes),
             chip: Chip {
                 name: d.identity.name.clone(),
                 vendor: d.identity.vendor.clone(),

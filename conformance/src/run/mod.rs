@@ -17,6 +17,7 @@ use crate::{Case, Failure, Seen, Subject, case::SUITE};
 use anychip_oracle::{Mismatch, sample::Random};
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Instant,
 };
@@ -82,8 +83,18 @@ pub struct Outcome {
     pub seen: Seen,
     /// Launches that the device was given under watch.
     pub launches: u64,
+    /// Kernels and graphs that the device loaded for it under watch, by their content.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernels: Vec<String>,
     /// How long it took, on the host's clock.
     pub seconds: f64,
+    /// How much of that went into loading them: long where a compiler is at work, short with a warm cache.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub loading: f64,
+}
+
+fn is_zero(seconds: &f64) -> bool {
+    *seconds == 0.0
 }
 
 /// An element that is not permitted.
@@ -129,7 +140,9 @@ impl Outcome {
             worst: None,
             seen: Seen::default(),
             launches: 0,
+            kernels: vec![],
             seconds,
+            loading: 0.0,
         }
     }
 }
@@ -147,6 +160,7 @@ pub fn random(id: &str, seed: u64) -> Random {
 pub fn one(subject: &Subject, case: &Case, seed: u64) -> Outcome {
     let begin = Instant::now();
     let before = subject.traffic().unwrap_or_default();
+    subject.loads();
     let (mut seen, mut random) = (Seen::default(), random(&case.id, seed));
     let ran = catch_unwind(AssertUnwindSafe(|| (case.run)(subject, &mut random, &mut seen)));
     let ran = ran.unwrap_or_else(|panic| Err(Failure::Broken(format!("the case panicked: {}", words(&*panic)))));
@@ -161,13 +175,26 @@ pub fn one(subject: &Subject, case: &Case, seed: u64) -> Outcome {
         (ran, _) => ran,
     };
     let launches = subject.traffic().unwrap_or_default().launches.saturating_sub(before.launches);
+    let loads = subject.loads();
     let (verdict, why, worst) = match &ended {
         Ok(()) => (Verdict::Pass, None, None),
         Err(Failure::Unsupported(why)) => (Verdict::Unsupported, Some(why.clone()), None),
         Err(Failure::Wrong(m)) => (Verdict::Fail, Some(m.to_string()), Some(Worst::from(&**m))),
         Err(Failure::Broken(why) | Failure::Error(why)) => (Verdict::Fail, Some(why.clone()), None),
     };
-    Outcome { worst, seen, launches, ..Outcome::ended(case, verdict, why, begin.elapsed().as_secs_f64()) }
+    Outcome {
+        worst,
+        seen,
+        launches,
+        kernels: loads.programs,
+        loading: loads.time.as_secs_f64(),
+        ..Outcome::ended(case, verdict, why, begin.elapsed().as_secs_f64())
+    }
+}
+
+/// How many kernels and graphs differ among all that were loaded.
+pub fn kernels<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> usize {
+    outcomes.into_iter().flat_map(|o| &o.kernels).collect::<HashSet<_>>().len()
 }
 
 /// What a panic said.
