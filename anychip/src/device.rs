@@ -4,7 +4,8 @@
 
 use anychip_hal::{
     Driver, Error, RawDevice, Result, device,
-    info::DeviceInfo,
+    info::{DeviceInfo, Numerics},
+    layer::exact,
     probe::Helper,
     registry::{Listing, Registry},
     telemetry::Telemetry,
@@ -116,6 +117,32 @@ impl Device {
         Device::from_chain(REGISTRY.read().unwrap_or_else(PoisonError::into_inner).open(id)?)
     }
 
+    /// The same with [`Numerics`]: with [`Numerics::Exact`] results have the same bits on every device that offers it, whatever chip it
+    /// is. That takes longer, and devices whose declared arithmetic leaves open what a sum is do not offer it.
+    /// `Device::open("cuda:0/exact")` says the same by name.
+    ///
+    /// # Errors
+    /// Those of [`Device::open`]; `Unsupported` says what of its arithmetic a device leaves open.
+    /// ```
+    /// use anychip::{Device, Numerics, Tensor};
+    /// let exact = Device::open_with("cpu", Numerics::Exact)?;
+    /// let x = Tensor::from_vec(vec![0.1f32, 0.7, -2.5], &[3], &exact)?;
+    /// // On every other chip with exact numerics these are the same bits.
+    /// let bits: Vec<u32> = x.exp()?.sum_all()?.to_vec::<f32>()?.iter().map(|y| y.to_bits()).collect();
+    /// # let again: Vec<u32> = x.exp()?.sum_all()?.to_vec::<f32>()?.iter().map(|y| y.to_bits()).collect();
+    /// # assert_eq!(bits, again);
+    /// # Ok::<(), anychip::Error>(())
+    /// ```
+    pub fn open_with(id: &str, numerics: Numerics) -> Result<Device> {
+        match numerics {
+            Numerics::Fast => Device::open(id),
+            Numerics::Exact => {
+                let each: Vec<String> = id.split(',').map(|part| format!("{}{}", part.trim(), exact::SUFFIX)).collect();
+                Device::open(&each.join(","))
+            }
+        }
+    }
+
     /// The device that the environment variable `ANYCHIP_DEVICE` names, or the best that is there.
     pub fn best() -> Result<Device> {
         Device::from_chain(REGISTRY.read().unwrap_or_else(PoisonError::into_inner).open_default()?)
@@ -139,10 +166,18 @@ impl Device {
     /// A device from handles of the contract, the first one preferred.
     ///
     /// # Errors
-    /// `InvalidArgument` for an empty chain.
+    /// `InvalidArgument` for an empty chain, and for one whose devices differ in their [`Numerics`].
     pub fn from_chain(chain: Vec<device::Device>) -> Result<Device> {
         if chain.is_empty() {
             return Err(Error::invalid("device: a chain needs at least one device"));
+        }
+        let numerics = |d: &device::Device| d.info().numerics;
+        if let Some(other) = chain.iter().find(|d| numerics(d) != numerics(&chain[0])) {
+            return Err(Error::invalid(format!(
+                "device: {} and {} differ in their numerics; accepted: a chain of exact devices alone, or of none",
+                chain[0].info().id,
+                other.info().id
+            )));
         }
         let id = chain.iter().map(|d| d.info().id.as_str()).collect::<Vec<_>>().join(",");
         Ok(Device { chain: Arc::new(Chain(chain)), id: id.into() })

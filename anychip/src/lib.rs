@@ -36,7 +36,7 @@ mod launch;
 mod program;
 mod tensor;
 
-pub use anychip_hal::{DType, Error, Result};
+pub use anychip_hal::{DType, Error, Result, info::Numerics};
 pub use device::{Device, answer_probe, open_raw, probe_again, probe_with, register};
 pub use element::Element;
 #[cfg(feature = "numpy")]

@@ -8,7 +8,7 @@ use anychip::{
         RawDevice,
         device::{self, Layers},
         info::{self, DeviceInfo},
-        layer::Serial,
+        layer::{Exact, Serial},
     },
 };
 use anychip_oracle::{Arithmetic, Facts, Subnormals, Type};
@@ -70,6 +70,16 @@ impl Subject {
     /// What opening it says.
     pub fn again(&self) -> Result<Subject> {
         Subject::made(self.make.clone(), self.watch.is_some(), self.soak)
+    }
+
+    /// The same chip with exact numerics, opened once more, under watch if this one is.
+    ///
+    /// # Errors
+    /// What opening it says; `Unsupported` where its declared arithmetic leaves results open.
+    pub fn exact(&self) -> Result<Subject> {
+        let make = self.make.clone();
+        let exact = move || -> Result<Arc<dyn RawDevice>> { Ok(Arc::new(Exact::new(make()?)?)) };
+        Subject::made(Arc::new(exact), self.watch.is_some(), self.soak)
     }
 
     /// The same chip, opened once more without the watch and with the pool that an application has: for limits, for memory that is

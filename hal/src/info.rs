@@ -48,6 +48,22 @@ pub struct DeviceInfo {
     pub kernels: bool,
     /// Per float type: what its arithmetic promises.
     pub arithmetic: BTreeMap<DType, Arithmetic>,
+    /// How results come about: as fast as the bounds allow, or the same bits everywhere.
+    #[serde(default)]
+    pub numerics: Numerics,
+}
+
+/// How the results of a device come about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Numerics {
+    /// By whatever is fastest on the chip and inside the bound of the operation.
+    #[default]
+    Fast,
+    /// The same bits on every device that offers it: integer operations and sums, differences and products that are rounded one by one,
+    /// and everything else built from those in one order. Only devices whose declared [`Arithmetic`] leaves no choice in these offer
+    /// it: see [`Exact`](crate::layer::Exact).
+    Exact,
 }
 
 impl DeviceInfo {
@@ -64,7 +80,8 @@ impl DeviceInfo {
     /// A text that changes whenever compiled code or measurements of this device may no longer hold.
     pub fn fingerprint(&self) -> String {
         let i = &self.identity;
-        format!("{}|{}|{}|{}|{}", self.backend, i.vendor, i.name, i.driver, i.version)
+        let exact = if self.numerics == Numerics::Exact { "|exact" } else { "" };
+        format!("{}|{}|{}|{}|{}{exact}", self.backend, i.vendor, i.name, i.driver, i.version)
     }
 }
 

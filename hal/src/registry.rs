@@ -18,7 +18,8 @@
 
 use crate::{
     Device, DeviceInfo, Driver, Error, RawDevice, Result,
-    info::DeviceClass,
+    info::{DeviceClass, Numerics},
+    layer,
     probe::{self, Helper, Probes},
     telemetry::Telemetry,
 };
@@ -166,10 +167,11 @@ impl Registry {
 
     /// Opens a device, a chain of them (`"opencl:0,cpu"`: what the first cannot do goes to the next), or `"auto"`: the
     /// best that opens, by class; of several ways to one chip, and of equals, the nearest ([`Driver::distance`]). Every device of
-    /// a chain must open.
+    /// a chain must open. `"vulkan:0/exact"` is the device with [`Numerics::Exact`].
     ///
     /// # Errors
-    /// `NoDevice` lists what exists; what the driver said when it could not open one is passed on with its name.
+    /// `NoDevice` lists what exists; what the driver said when it could not open one is passed on with its name. `Unsupported`: an
+    /// exact device was asked for, and its arithmetic leaves results open.
     pub fn open(&self, asked: &str) -> Result<Vec<Device>> {
         let asked = asked.trim();
         let mut chain: Vec<(String, Device)> = Vec::new();
@@ -179,10 +181,24 @@ impl Registry {
                            \"auto\"";
                 return Err(Error::NoDevice { asked: asked.into(), why: why.into() });
             }
-            let (name, device) = match part.eq_ignore_ascii_case("auto") {
-                true => self.open_best()?,
-                false => self.open_one(part).map(|(name, raw)| (name, Device::new(raw)))?,
+            let (bare, numerics) = numerics(part);
+            let (name, device) = match bare.eq_ignore_ascii_case("auto") {
+                true => self.open_best(numerics)?,
+                false => {
+                    let (name, raw) = self.open_one(bare)?;
+                    (name, Device::new(with(raw, numerics)?))
+                }
             };
+            let name = format!("{name}{}", if numerics == Numerics::Exact { layer::exact::SUFFIX } else { "" });
+            if let Some((first, d)) = chain.first()
+                && d.info().numerics != numerics
+            {
+                let why = format!(
+                    "{first} and {name} differ in their numerics; accepted: a chain of exact devices alone, or of none, so that no \
+                     result depends on which of them computed it"
+                );
+                return Err(Error::NoDevice { asked: asked.into(), why });
+            }
             if chain.iter().any(|(n, _)| *n == name) {
                 let why = format!("{name} is named twice in the chain");
                 return Err(Error::NoDevice { asked: asked.into(), why });
@@ -208,7 +224,8 @@ impl Registry {
     /// # Errors
     /// Those of [`Registry::open`]; a chain and `"auto"` are no names of one device.
     pub fn open_raw(&self, asked: &str) -> Result<Arc<dyn RawDevice>> {
-        Ok(self.open_one(asked.trim())?.1)
+        let (bare, numerics) = numerics(asked.trim());
+        with(self.open_one(bare)?.1, numerics)
     }
 
     fn open_one(&self, part: &str) -> Result<(String, Arc<dyn RawDevice>)> {
@@ -271,7 +288,7 @@ impl Registry {
     }
 
     /// The best of all devices that opens.
-    fn open_best(&self) -> Result<(String, Device)> {
+    fn open_best(&self, numerics: Numerics) -> Result<(String, Device)> {
         let mut ranked = Vec::new();
         let mut failed = Vec::new();
         for (driver, found) in self.probe() {
@@ -281,7 +298,7 @@ impl Registry {
         order(&mut ranked);
         for (driver, info) in ranked {
             let ordinal = info.id.split_once(':').and_then(|(_, n)| n.parse().ok()).unwrap_or(0);
-            match driver.open(ordinal) {
+            match driver.open(ordinal).and_then(|raw| with(raw, numerics)) {
                 Ok(raw) => return Ok((format!("{}:{ordinal}", driver.name()), Device::new(raw))),
                 Err(e) => failed.push(format!("{}: {e}", info.id)),
             }
@@ -305,6 +322,22 @@ impl Registry {
             (false, None) => format!("there are: {}", others.join(", ")),
         }
     }
+}
+
+/// A device's name without what says how it computes, and that.
+fn numerics(part: &str) -> (&str, Numerics) {
+    match part.strip_suffix(layer::exact::SUFFIX) {
+        Some(bare) => (bare, Numerics::Exact),
+        None => (part, Numerics::Fast),
+    }
+}
+
+/// The device with these numerics.
+fn with(raw: Arc<dyn RawDevice>, numerics: Numerics) -> Result<Arc<dyn RawDevice>> {
+    Ok(match numerics {
+        Numerics::Fast => raw,
+        Numerics::Exact => Arc::new(layer::Exact::new(raw)?),
+    })
 }
 
 /// Best first: by the class of the chip, which counts by the best of the ways to it; then the way nearest to the chip; equals in

@@ -106,5 +106,6 @@ pub(crate) fn info(level: Level, threads: usize) -> DeviceInfo {
         serialised: false,
         kernels: true,
         arithmetic: BTreeMap::from([(DType::F32, Arithmetic::IEEE), (DType::F64, Arithmetic::IEEE)]),
+        numerics: Default::default(),
     }
 }

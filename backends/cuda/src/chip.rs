@@ -173,6 +173,7 @@ impl Chip {
             serialised: false,
             kernels: true,
             arithmetic,
+            numerics: Default::default(),
         }
     }
 }

@@ -230,6 +230,7 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
         serialised,
         kernels: true,
         arithmetic,
+        numerics: Default::default(),
     };
     let dialect = OpenCl {
         f16,

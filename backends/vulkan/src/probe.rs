@@ -252,6 +252,7 @@ pub fn probe(instance: &Instance, device: vk::PhysicalDevice, ordinal: u32) -> R
         serialised,
         kernels: true,
         arithmetic: arithmetic(target, switched.fma.as_ref()),
+        numerics: Default::default(),
     };
     let rest = Rest {
         family,

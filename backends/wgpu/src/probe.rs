@@ -165,6 +165,7 @@ pub fn probe(adapter: &wgpu::Adapter, ordinal: u32) -> Result<Probed> {
         serialised: false,
         kernels: true,
         arithmetic: arithmetic(&shaders),
+        numerics: Default::default(),
     };
     Ok(Probed { info, features, limits, shaders })
 }

@@ -14,6 +14,7 @@
 //! | `ANYCHIP_VALIDATE=1` | caller and backend are held to the contract, call by call |
 
 mod cache;
+pub mod exact;
 mod fault;
 mod pool;
 mod serial;
@@ -21,6 +22,7 @@ mod trace;
 mod validate;
 
 pub use cache::{Cache, Entries, default_folder};
+pub use exact::Exact;
 pub use fault::{Call, Fault, Planned};
 pub use pool::{MemoryUse, Pool};
 pub use serial::Serial;

@@ -56,6 +56,7 @@ pub fn info() -> DeviceInfo {
         serialised: false,
         kernels: true,
         arithmetic,
+        numerics: Default::default(),
     }
 }
 

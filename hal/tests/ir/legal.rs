@@ -42,6 +42,7 @@ pub fn device(small: TypeSupport) -> DeviceInfo {
         serialised: false,
         kernels: true,
         arithmetic: Default::default(),
+        numerics: Default::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The kernel language from outside: text form, verifier, and the meaning of legalised kernels against numbers computed
 //! on the host.
 
+mod exact;
 mod floats;
 mod kernels;
 mod legal;

@@ -12,7 +12,7 @@ use anychip_hal::{
 };
 use anychip_oracle::{functions as wide, wide::Wide};
 
-const STRICT: Machine = Machine { fused: false, flush: false, contracts: false, sloppy: 0 };
+const STRICT: Machine = Machine { fused: false, flush: false, contracts: false, sloppy: 0, sloppy_doubles: false };
 const FLUSHES: Machine = Machine { flush: true, ..STRICT };
 const CONTRACTS: Machine = Machine { fused: true, contracts: true, ..STRICT };
 const CARELESS: Machine = Machine { sloppy: 2, ..CONTRACTS };

@@ -30,6 +30,8 @@ pub struct Machine {
     pub contracts: bool,
     /// Units in the last place that divisions and square roots of f32 are off.
     pub sloppy: u32,
+    /// Those of f64 as well.
+    pub sloppy_doubles: bool,
 }
 
 /// Runs a kernel over a linear or three-dimensional grid; `buffers` hold one element's bits each, `scalars` are the
@@ -295,6 +297,10 @@ impl Lane<'_> {
                 };
                 f32::from_bits(bits.wrapping_add(by)) as f64
             }
+            Elem::D(DType::F64) if self.machine.sloppy_doubles && x.is_normal() => {
+                let (bits, by) = (x.to_bits(), self.machine.sloppy as u64);
+                f64::from_bits(if bits.count_ones().is_multiple_of(2) { bits + by } else { bits - by })
+            }
             _ => x,
         }
     }
@@ -441,6 +447,8 @@ impl Lane<'_> {
                 }
                 (UnaryOp::Trunc, Num::F(a)) => Num::F(a.trunc()),
                 (UnaryOp::Round, Num::F(a)) => Num::F(a.round_ties_even()),
+                (UnaryOp::Floor, Num::F(a)) => Num::F(a.floor()),
+                (UnaryOp::Ceil, Num::F(a)) => Num::F(a.ceil()),
                 (UnaryOp::Sqrt, Num::F(a)) => Num::F(self.off(out, a.sqrt())),
                 (op, _) => panic!("{op:?} is not for these tests"),
             },

@@ -32,6 +32,7 @@ use crate::{
 use anychip_hal::{
     DType, Error, Result,
     device::{Checks, Grid},
+    info::Numerics,
     op::{Graph, Op},
 };
 
@@ -82,6 +83,10 @@ impl Planner<'_> {
     pub(super) fn choose(&self, d: usize, problem: &Problem, model: impl FnOnce() -> Schedule) -> (Schedule, Origin) {
         if let Some(asked) = self.asked.filter(|s| problem.fits(s)) {
             return (*asked, Origin::Asked);
+        }
+        // What is the same on every chip is not what was measured on one.
+        if self.chain[d].info().numerics == Numerics::Exact {
+            return (model(), Origin::CostModel);
         }
         match tune::winner_or_tune(&self.chain[d], problem) {
             Some(w) => (w.schedule, Origin::Tuned),

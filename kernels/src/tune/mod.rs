@@ -11,7 +11,7 @@ pub use contest::{Contest, Trial};
 pub use store::{Winner, keep, keep_in, keep_roofline, roofline, winner};
 
 use crate::schedule::{self, Problem, Schedule};
-use anychip_hal::{Error, Result, device::Device, wait::may_time};
+use anychip_hal::{Error, Result, device::Device, info::Numerics, wait::may_time};
 use std::{
     cell::Cell,
     sync::LazyLock,
@@ -68,6 +68,12 @@ pub fn tune(
     may_time("tuning")?;
     let begin = Instant::now();
     let info = device.info();
+    if info.numerics == Numerics::Exact {
+        return Err(Error::unsupported(
+            format!("tuning {}", info.id),
+            "the schedules of exact numerics are the same on every chip; tune the device without them",
+        ));
+    }
     let contest = Contest::new(device, problem, budget)?;
     let problem = *contest.problem();
     let library = match problem {
@@ -225,5 +231,6 @@ pub(crate) fn test_device() -> anychip_hal::DeviceInfo {
         serialised: false,
         kernels: true,
         arithmetic: Default::default(),
+        numerics: Default::default(),
     }
 }

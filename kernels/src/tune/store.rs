@@ -5,7 +5,7 @@
 //! version, that does not fit the problem, or whose schedule is none of those for this device, is as good as none.
 
 use crate::schedule::{Problem, Schedule, roofline::Roofline};
-use anychip_hal::{DeviceInfo, layer};
+use anychip_hal::{DeviceInfo, info::Numerics, layer};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
@@ -179,6 +179,10 @@ pub(super) fn forget_try(info: &DeviceInfo, p: &Problem) {
 
 /// The device's peaks: measured, or guessed from its class.
 pub fn roofline(info: &DeviceInfo) -> Roofline {
+    // What is the same on every chip is not what was measured on one.
+    if info.numerics == Numerics::Exact {
+        return Roofline::guess(info);
+    }
     let chip = chip(info);
     let name = name(&chip, "roofline");
     let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);

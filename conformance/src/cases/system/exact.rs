@@ -1,7 +1,9 @@
-//! The badge `exact`: integer operations, and sums and products that are rounded one by one, give the CPU's bits on every device whose
-//! declared arithmetic leaves no choice. (The library has no mode that asks tensors for it yet: these are kernels.)
+//! The badge `exact`: on a device whose declared arithmetic leaves no choice, `Numerics::Exact` gives the CPU's bits for every operation.
+//!
+//! Kernels of integer operations, and of sums and products that are rounded one by one, first; then tensors: functions, sums, products,
+//! norms, attention, in f32 and in the types of 16 bits.
 
-use super::cpu;
+use super::{cpu, same_tensors};
 use crate::{
     Case, Failure, Seen, Subject,
     cases::launch::{End, run_on, same},
@@ -12,7 +14,7 @@ use crate::{
     subject::dtype,
 };
 use anychip::{
-    DType,
+    Conv2d, DType, Device, Numerics, Result, Tensor,
     hal::{
         device::Grid,
         info::Subnormals,
@@ -60,6 +62,7 @@ fn rounds(name: &str, ty: Type, ops: &[BinaryOp]) -> anychip::Result<Kernel> {
 }
 
 pub(super) fn cases(all: &mut Vec<Case>) {
+    tensors(all);
     use BinaryOp::*;
     let sums: &[BinaryOp] = &[Add, Sub, Add];
     let products: &[BinaryOp] = &[Mul, Add, Sub, Mul];
@@ -115,6 +118,72 @@ pub(super) fn cases(all: &mut Vec<Case>) {
         })
         .optional(),
     );
+}
+
+/// What is computed twice, from numbers of a shape.
+type Work = fn(&Tensor, &Tensor) -> Result<Tensor>;
+
+/// Operations on `[6, 34, 34]` and another such, all of which round, and most of which sum.
+const WORK: &[(&str, Work)] = &[
+    ("quotients", |x, y| x.div(y)?.add(&y.recip()?)),
+    ("roots", |x, y| x.abs()?.sqrt()?.add(&y.abs()?.rsqrt()?)),
+    ("exponentials", |x, y| x.exp()?.add(&y.exp2()?)?.add(&x.tanh()?)?.add(&y.sigmoid()?)),
+    ("logarithms", |x, y| x.abs()?.log()?.add(&y.abs()?.log2()?)?.add(&x.abs()?.log1p()?)),
+    ("angles", |x, y| x.sin()?.add(&y.cos()?)?.add(&x.tan()?)?.add(&y.atan()?)),
+    ("powers", |x, y| x.abs()?.pow(y)?.add(&x.rem(y)?)),
+    ("errors", |x, y| x.erf()?.add(&y.gelu()?)?.add(&x.erfc()?)),
+    ("chain", |x, y| x.mul(y)?.add(x)?.gelu()),
+    ("sum", |x, y| x.mul(y)?.sum(-1)),
+    ("sum-of-all", |x, y| x.sub(y)?.sum_all()),
+    ("mean-and-variance", |x, y| x.mean(0)?.add(&y.var(0)?)),
+    ("softmax", |x, y| x.mul(y)?.softmax(-1)),
+    ("layer-norm", |x, y| x.add(y)?.layer_norm(None, None, 1e-5)),
+    ("rms-norm", |x, y| x.sub(y)?.rms_norm(None, 1e-6)),
+    ("matmul", |x, y| x.matmul(y)),
+    ("matmul-with-epilogue", |x, y| x.matmul(&y.t()?)?.add(x)?.silu()),
+    ("running-sum", |x, y| x.mul(y)?.cumsum(-1)),
+    ("conv", |x, y| {
+        let w = y.narrow(1, 0, 3)?.narrow(2, 0, 3)?.unsqueeze(0)?;
+        x.unsqueeze(0)?.conv2d(&w, None, Conv2d::default())
+    }),
+    ("attention", |x, y| {
+        let (q, k) = (x.unsqueeze(0)?, y.unsqueeze(0)?);
+        q.attention(&k, &q, None, None, true)
+    }),
+    ("pooling", |x, _| x.unsqueeze(0)?.avg_pool2d([3, 3])),
+];
+
+/// The types that they are computed in; f16 and bf16 are rounded wherever a value lies in memory.
+const TYPES: [Type; 3] = [Type::F32, Type::F16, Type::BF16];
+
+fn tensors(all: &mut Vec<Case>) {
+    for &(name, work) in WORK {
+        for ty in TYPES {
+            let id = format!("system/exact/{name}/{}/tensors", crate::cases::ir::name(ty));
+            let case = Case::new(id, "exact", Some(ty), "tensors", move |s, r, seen| {
+                let exact = s.exact()?;
+                let (mut make, shape) = (|| numbers(ty, r), [6usize, 34, 34]);
+                let (x, y) = (make(), make());
+                let on = |d: &Device| -> Result<Tensor> {
+                    let t = |v: &[f32]| Tensor::from_vec(v.to_vec(), &shape[..], d)?.to_dtype(dtype(ty));
+                    work(&t(&x)?, &t(&y)?)
+                };
+                let (here, there) = (on(&exact.device)?, on(&Device::open_with("cpu", Numerics::Exact)?)?);
+                same_tensors("exact, here and on the CPU", &here, &there, seen)?;
+                exact.check()
+            });
+            all.push(case.optional());
+        }
+    }
+}
+
+/// Numbers of both signs and many sizes, for f32 a few of them subnormal.
+fn numbers(ty: Type, r: &mut Random) -> Vec<f32> {
+    let value = |i: usize, r: &mut Random| match i % 97 {
+        0 if ty == Type::F32 => f32::from_bits(r.bits() as u32 & 0x807f_ffff),
+        _ => Type::F32.float_of_bits(element(Type::F32, Values::Range(-4.0, 4.0), r)) as f32,
+    };
+    (0..6 * 34 * 34).map(|i| value(i, r)).collect()
 }
 
 fn both(s: &Subject, name: &str, ty: Type, ops: &[BinaryOp], values: Values, r: &mut Random, seen: &mut Seen) -> End {

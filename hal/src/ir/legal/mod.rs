@@ -98,6 +98,7 @@ pub fn legalize(k: &Kernel, t: &Target<'_>) -> Result<Kernel> {
     rewrite(&mut e, &mut arith::Arith::new(t.info))?;
     math::lower(&mut e, t.info)?;
     rewrite(&mut e, &mut group::Group::new(t.info, &uses, fragments && of_subgroup))?;
+    math::exact::lower(&mut e, t.info)?;
     guard::lower(&mut e, t.checked)?;
     grid::lower(&mut e, t.info.limits.max_groups)?;
     pairs::lower(&mut e, t.info)?;

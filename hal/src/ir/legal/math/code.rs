@@ -176,6 +176,10 @@ impl<'c> Num<'c> {
     pub fn mul_add(self, b: Num<'c>, c: Num<'c>) -> Num<'c> {
         self.with(|e| e.op(e.ty(self.value), Op::MulAdd(self.value, b.value, c.value)))
     }
+    /// Floor, ceil, round or trunc.
+    pub fn whole(self, f: UnaryOp) -> Num<'c> {
+        self.unary(f)
+    }
     pub fn round(self) -> Num<'c> {
         self.unary(UnaryOp::Round)
     }

@@ -12,6 +12,7 @@
 //! that are large) run when one lane needs them.
 
 mod code;
+pub(super) mod exact;
 mod exp;
 mod log;
 mod pow;
@@ -24,7 +25,7 @@ mod wide;
 use super::emit::{Emit, Pass};
 use crate::{
     Error, Result,
-    info::{DeviceInfo, Feature},
+    info::{Arithmetic, DeviceInfo, Feature, Numerics},
     ir::*,
 };
 use code::Num;
@@ -103,7 +104,11 @@ impl Pass for Math<'_> {
         let double = elem == Elem::D(DType::F64);
         self.check(e, call, double)?;
         let computed = if double { DType::F64 } else { DType::F32 };
-        let facts = self.info.arithmetic.get(&computed);
+        // What is made here must be the same for all that play the exact machine: they round quotients and roots correctly.
+        let facts = match self.info.numerics {
+            Numerics::Fast => self.info.arithmetic.get(&computed),
+            Numerics::Exact => Some(&Arithmetic::IEEE),
+        };
         let result = {
             let code = RefCell::new(&mut *e);
             let given = |v: Value| Num::new(&code, v).cast(computed);
