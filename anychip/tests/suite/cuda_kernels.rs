@@ -5,7 +5,7 @@
 
 use crate::every_kernel::CASES;
 use anychip::{
-    DType, Device,
+    DType, Device, Tensor, bf16, f16,
     hal::{
         Command, Completion, DeviceInfo, Driver, Error, Loaded, Memory, Module, RawBuffer, RawDevice, RawProgram,
         Result, Submission, Ticket, Work,
@@ -168,6 +168,12 @@ fn problems() -> Vec<Problem> {
     all
 }
 
+/// Types, widths of heads, and whether a mask is added.
+fn attentions() -> impl Iterator<Item = (DType, usize, bool)> {
+    let of = |d| [(64, false), (64, true), (128, false), (128, true)].map(|(width, masked)| (d, width, masked));
+    [DType::F16, DType::BF16].into_iter().flat_map(of)
+}
+
 #[test]
 fn every_kernel_compiles_for_every_architecture_and_spills_nothing() {
     const TEST: &str = "every_kernel_compiles_for_every_architecture_and_spills_nothing";
@@ -239,6 +245,23 @@ fn compile(chip: &Arc<Described>) {
         *lock(&chip.doing) = format!("{n:03} {name}");
         let made = case(&device).and_then(|t| t.to_vec::<f32>());
         made.unwrap_or_else(|e| panic!("{name}, case {n}, for {id}: {e}"));
+    }
+    // Attention of small floats, which fragments compute where a chip has them: heads of every number of registers.
+    for (dtype, width, masked) in attentions() {
+        let mask = if masked { ", masked" } else { "" };
+        *lock(&chip.doing) = format!("attention of {dtype}, heads of {width}{mask}");
+        let of = |shape: &[usize]| {
+            let n = shape.iter().product();
+            match dtype {
+                DType::F16 => Tensor::from_vec(vec![f16::ZERO; n], shape, &device),
+                _ => Tensor::from_vec(vec![bf16::ZERO; n], shape, &device),
+            }
+        };
+        let made = of(&[2, 256, width]).and_then(|x| {
+            let mask = if masked { Some(of(&[256, 256])?) } else { None };
+            x.attention(&x, &x, mask.as_ref(), None, !masked)?.to_bytes()
+        });
+        made.unwrap_or_else(|e| panic!("attention of {dtype}, heads of {width}{mask}, for {id}: {e}"));
     }
     for problem in problems() {
         *lock(&chip.doing) = format!("{} {problem}, plain", problem.family());

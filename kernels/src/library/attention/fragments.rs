@@ -1,7 +1,8 @@
 //! Attention by matrix fragments: a subgroup takes strips of query rows through all keys. Scores, weights, the largest score and the sum
 //! of each row and the result stay in fragments; keys and values come through shared memory, a block ahead.
 //!
-//! Weights are rounded to the operands' type before they meet the values; their sums are not.
+//! A weight meets the values as two of the operands' type: what it is rounded to, and what that took from it, rounded again. So it
+//! keeps 22 bits in f16 and 16 in bf16.
 
 use super::{Attention, Maps};
 use crate::library::{
@@ -33,6 +34,9 @@ pub struct Strips {
 
 /// Edge of the fragments.
 const EDGE: u32 = 16;
+/// The weight of the largest score in f16, so that the remainders of small weights are not below its range. A row is divided by the sum
+/// of such, and powers of two are exact.
+const LIFT: f32 = 4096.0;
 /// Blocks of keys and values in shared memory: one is read while the other comes.
 const STAGES: u32 = 2;
 
@@ -171,6 +175,7 @@ pub fn attention(a: &Attention, s: Strips) -> Result<Option<Made>> {
     b.effect(Op::CopyCommit);
 
     let (nothing, lowest) = (b.f32(0.0), b.f32(f32::NEG_INFINITY));
+    let lift = (a.dtype == DType::F16).then(|| b.f32(LIFT));
     let empty = b.define(Type::Frag(sums), Op::FragFill(nothing));
     let none = b.define(Type::Frag(per_row), Op::FragFill(nothing));
     let least = b.define(Type::Frag(per_row), Op::FragFill(lowest));
@@ -184,7 +189,7 @@ pub fn attention(a: &Attention, s: Strips) -> Result<Option<Made>> {
     let (largest, total) = (vars("largest", s.rows, least), vars("total", s.rows, none));
     let (base, shrink) = (vars("base", s.rows, none), vars("shrink", s.rows, none));
     let scores: Vec<_> = (0..s.rows).map(|_| vars("scores", of_keys, empty)).collect();
-    let weights = vars("weights", of_keys, no_weights);
+    let (weights, rests) = (vars("weights", of_keys, no_weights), vars("rests", of_keys, no_weights));
     let across = vars("across", 1, empty)[0];
     let queries: Vec<_> = (0..s.rows).map(|_| vars("queries", of_width, no_weights)).collect();
 
@@ -316,7 +321,10 @@ pub fn attention(a: &Attention, s: Strips) -> Result<Option<Made>> {
         };
         b.map(shrink[r], &[before, of_base], |b, _, of| weight(b, of[0], of[1]));
         for (x, var) in all.iter().zip(row) {
-            b.map(*var, &[*x, of_base], |b, _, of| weight(b, of[0], of[1]));
+            b.map(*var, &[*x, of_base], |b, _, of| {
+                let weight = weight(b, of[0], of[1]);
+                lift.map_or(weight, |by| b.mul(weight, by))
+            });
         }
         let all: Vec<Value> = row.iter().map(|v| b.get(*v)).collect();
         b.map(across, &all, |b, _, of| of.iter().copied().reduce(|x, y| b.add(x, y)).unwrap_or(nothing));
@@ -331,20 +339,28 @@ pub fn attention(a: &Attention, s: Strips) -> Result<Option<Made>> {
     }
     // Values: of as many keys as a fragment is deep all strips' weights.
     for n in 0..of_keys {
-        let left: Vec<Value> = (0..s.rows as usize)
+        let left: Vec<[Value; 2]> = (0..s.rows as usize)
             .map(|r| {
                 let x = b.get(scores[r][n as usize]);
                 b.map(weights[n as usize], &[x], |b, _, of| b.cast(a.dtype, of[0]));
-                b.get(weights[n as usize])
+                b.map(rests[n as usize], &[x], |b, _, of| {
+                    let rounded = b.cast(a.dtype, of[0]);
+                    let rounded = b.cast(DType::F32, rounded);
+                    let rest = b.sub(of[0], rounded);
+                    b.cast(a.dtype, rest)
+                });
+                [weights[n as usize], rests[n as usize]].map(|v| b.get(v))
             })
             .collect();
         for c in 0..of_width {
             let y = v.load(b, right, v_at, c * EDGE, n * EDGE, false);
-            for (r, &x) in left.iter().enumerate() {
+            for (r, parts) in left.iter().enumerate() {
                 let var = result[r][c as usize];
-                let acc = b.get(var);
-                let (x, y) = (FragOperand::Reg(x), FragOperand::Reg(y));
-                let sum = b.define(Type::Frag(sums), Op::FragMma { a: x, b: y, acc });
+                let mut sum = b.get(var);
+                for &x in parts {
+                    let (x, y) = (FragOperand::Reg(x), FragOperand::Reg(y));
+                    sum = b.define(Type::Frag(sums), Op::FragMma { a: x, b: y, acc: sum });
+                }
                 b.set(var, sum);
             }
         }
