@@ -68,6 +68,7 @@ fn fragments_multiply_as_the_plain_kernel_does() {
             b: lies(INNER * COLS, if by_columns { [1, INNER] } else { [COLS, 1] }),
             out: lies(ROWS * COLS, [COLS, 1]),
             dtype: DType::F16,
+            sums: DType::F16,
             out_dtype: DType::F32,
         }
     };

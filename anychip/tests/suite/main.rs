@@ -40,3 +40,4 @@ mod statistics;
 mod tune;
 mod types;
 mod views;
+mod widened;

@@ -298,16 +298,17 @@ fn every_type_is_multiplied() {
         for (from, to) in [(F32, F32), (F64, F64), (F16, F16), (F16, F32), (BF16, BF16), (BF16, F32)] {
             plain(from, to, &[2], [9, 33, 20]).run(&d, false).unwrap_or_else(|e| panic!("{from} to {to}: {e}"));
         }
-        // 8 bits: the right operand lies in columns, as weights of a linear layer do.
-        for (a, b, to) in [(I8, I8, I32), (F8E4M3, F8E4M3, F32), (F8E4M3, F8E5M2, BF16), (F8E5M2, F8E4M3, F16)] {
-            let case = Case::new(
-                spec(a, &[32, 48], Lies::Rows, 0),
-                spec(b, &[48, 16], Lies::Columns, 0),
-                spec(to, &[32, 16], Lies::Rows, 0),
-            );
-            case.run(&d, false).unwrap_or_else(|e| panic!("{a} and {b} to {to}: {e}"));
-        }
+        eight_bits(I8, I8, I32).run(&d, false).unwrap_or_else(|e| panic!("i8 to i32: {e}"));
     }
+}
+
+/// The right operand lies in columns, as weights of a linear layer do.
+fn eight_bits(a: DType, b: DType, to: DType) -> Case {
+    Case::new(
+        spec(a, &[32, 48], Lies::Rows, 0),
+        spec(b, &[48, 16], Lies::Columns, 0),
+        spec(to, &[32, 16], Lies::Rows, 0),
+    )
 }
 
 #[test]
@@ -504,6 +505,35 @@ fn nothing_of_the_library_is_left_behind() {
         assert!(live() > 0);
     }
     assert_eq!(live(), 0);
+}
+
+/// Nothing says that its sums keep as many bits as ours.
+#[test]
+fn f8_is_only_for_who_asks_for_it() {
+    use DType::*;
+    const TEST: &str = "f8_is_only_for_who_asks_for_it";
+    if is_child() {
+        let d = Device::new(anychip_hal::Driver::open(&driver(), 0).expect("the driver is there"));
+        for (a, b, to) in [(F8E4M3, F8E4M3, F32), (F8E4M3, F8E5M2, BF16), (F8E5M2, F8E4M3, F16)] {
+            let case = eight_bits(a, b, to);
+            let taken = match d.graph(&case.graph()) {
+                Ok(_) => {
+                    case.run(&d, false).unwrap_or_else(|e| panic!("{a} and {b} to {to}: {e}"));
+                    true
+                }
+                Err(e) => {
+                    assert!(e.to_string().contains("ANYCHIP_CUDA_FP8=1"), "{e}");
+                    false
+                }
+            };
+            println!("= {taken}");
+        }
+        return;
+    }
+    if emulated(TEST) {
+        assert_eq!(said(TEST, &[]), ["false"; 3]);
+        assert_eq!(said(TEST, &[("ANYCHIP_CUDA_FP8", "1")]), ["true"; 3]);
+    }
 }
 
 /// The default keeps f32; the faster form is for who asks for it, and cuts operands to 10 bits.

@@ -56,6 +56,7 @@ fn product(dtype: DType, out_dtype: DType, dims: [usize; 4], by_columns: [bool; 
         b: lies([inner, cols], by_columns[1]),
         out: lies([rows, cols], false),
         dtype,
+        sums: dtype,
         out_dtype,
     }
 }

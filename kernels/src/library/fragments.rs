@@ -219,7 +219,7 @@ pub fn matmul(mm: MatMul, t: Tile) -> Result<Option<Made>> {
     let row = b.add(first_row, row);
     let across = b.binary(BinaryOp::Rem, e, width_v);
     let across = b.add(first_col, across);
-    let x = b.cast(super::emit::compute_type(mm.dtype), x);
+    let x = b.cast(super::emit::compute_type(mm.sums), x);
     let y = emit.eval(b, mm.epilogue, &[row, across], Some(x));
     let y = b.cast(mm.out_dtype, y);
     let base = out_args.index(b, out_args.origin(), 0, &coords);

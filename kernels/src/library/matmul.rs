@@ -33,6 +33,8 @@ pub struct MatMul {
     pub out: Map,
     /// Type of the operands.
     pub dtype: DType,
+    /// Type of the product: that of the operands, or one that holds all their numbers; it is computed in its [`compute_type`].
+    pub sums: DType,
     /// Type of the result.
     pub out_dtype: DType,
 }
@@ -206,7 +208,7 @@ pub fn matmul(mm: MatMul, s: Schedule) -> Result<Made> {
     let batch_axes = mm.dims.len() - 2;
     let (rows_n, cols_n) = (mm.dims[batch_axes], mm.dims[batch_axes + 1]);
     let batch: usize = mm.dims[..batch_axes].iter().product();
-    let work = compute_type(mm.dtype);
+    let work = compute_type(mm.sums);
     let own = if s.deep > 1 { s.deep.max(s.width.min(4)) } else { 1 };
     let deep = match mm.a.strides.last() {
         Some(1) if mm.k.is_multiple_of(usize::from(s.deep)) => s.deep,

@@ -318,7 +318,7 @@ pub fn matmul(mm: MatMul, p: Pipeline) -> Result<Option<Made>> {
         let is_col = b.compare(CmpOp::Lt, at_col, cols_v);
         let inside = b.binary(BinaryOp::And, is_row, is_col);
         b.begin_if(inside);
-        let x = b.cast(compute_type(mm.dtype), x);
+        let x = b.cast(compute_type(mm.sums), x);
         let y = match out_width {
             1 => emit.eval(b, mm.epilogue, &[at_row, at_col], Some(x)),
             lanes => {

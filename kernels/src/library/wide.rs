@@ -187,7 +187,7 @@ pub(super) fn matmul(mm: MatMul, p: Pipeline) -> Result<Option<Made>> {
         let is_col = b.compare(CmpOp::Lt, col, cols_v);
         let inside = b.binary(BinaryOp::And, is_row, is_col);
         b.begin_if(inside);
-        let x = b.cast(compute_type(mm.dtype), x);
+        let x = b.cast(compute_type(mm.sums), x);
         let y = emit.eval(b, mm.epilogue, &[row, col], Some(x));
         let y = b.cast(mm.out_dtype, y);
         let at = out_args.index(b, out_base, axes, &[row, col]).unwrap_or(zero_k);

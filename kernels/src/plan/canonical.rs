@@ -1,10 +1,11 @@
 //! Rewrites operations that a device does not take as a whole into ones that every device has.
 //!
 //! Attention becomes two multiplications and a softmax unless it runs as one kernel; convolution one multiplication, or a sum of
-//! products.
+//! products. A product of widened 8 bits becomes one of the 8 bits where the device has it.
 
 use super::{
     canonical_conv::conv,
+    canonical_narrow::narrow,
     snapshot::{Item, Kind, Snapshot},
 };
 use crate::{graph::View, schedule};
@@ -15,8 +16,8 @@ use anychip_hal::{
     op::{BinaryOp, CmpOp, Graph, Node, Op, Ref, TensorSpec},
 };
 
-/// The same work in operations that the device takes.
-pub fn canonical(s: &Snapshot, device: &Device) -> Snapshot {
+/// The same work in operations that the device takes. `narrows`: products of 8 bits may stand for those of widened ones.
+pub fn canonical(s: &Snapshot, device: &Device, narrows: bool) -> Snapshot {
     let mut out = Snapshot { items: Vec::with_capacity(s.items.len()), outputs: vec![], leaves: s.leaves.clone() };
     let mut at = Vec::with_capacity(s.items.len());
     for item in &s.items {
@@ -36,6 +37,13 @@ pub fn canonical(s: &Snapshot, device: &Device) -> Snapshot {
                     Op::Conv { stride, padding, dilation, groups } if !takes_whole(device, &out, &inputs, op, item) => {
                         at.push(conv(&mut out, &inputs, stride, padding, dilation, *groups, &item.shape));
                         continue;
+                    }
+                    Op::MatMul if narrows => {
+                        if let Some(product) = narrow(&mut out, device, &inputs, item) {
+                            at.push(product);
+                            continue;
+                        }
+                        Kind::Op(Op::MatMul, inputs)
                     }
                     op => Kind::Op(op.clone(), inputs),
                 }

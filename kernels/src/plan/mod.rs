@@ -8,6 +8,7 @@ pub mod about;
 pub mod cache;
 pub mod canonical;
 mod canonical_conv;
+mod canonical_narrow;
 mod explain;
 pub mod group;
 pub mod lower;
@@ -97,6 +98,8 @@ enum Again {
     Root(usize),
     Dense(usize),
     Bare(usize),
+    /// Products of 8 bits do not stand for those of widened ones after all.
+    Wide,
 }
 
 impl From<Error> for Stop {
@@ -109,13 +112,13 @@ impl From<Error> for Stop {
 /// was measured or modelled; for the tuner.
 pub fn plan(snapshot: &Snapshot, chain: &[Device], asked: Option<&Schedule>) -> Result<Plan> {
     let first = chain.first().ok_or_else(|| Error::invalid("no device given to plan for"))?;
-    let s = canonical::canonical(snapshot, first);
-    let mut demands = Demands::default();
+    let mut s = canonical::canonical(snapshot, first, true);
+    let (mut demands, mut narrows) = (Demands::default(), true);
     // Anchors bind up to three buffers of their own; and beyond some 24 a kernel gains nothing by reading more.
     let bindings = chain.iter().map(|d| d.info().limits.max_bindings as usize).min().unwrap_or(8);
     let most_reads = bindings.saturating_sub(4).clamp(2, 24);
-    // Every round adds a demand that was not there before, so that it ends.
-    for _ in 0..3 * s.items.len() + 1 {
+    // Every round adds a demand that was not there before, so that it ends; all of them once more where products are widened again.
+    for _ in 0..6 * s.items.len() + 2 {
         let grouping = group(&s, &demands, most_reads);
         match build(&s, &grouping, chain, asked) {
             Ok(plan) => return Ok(plan),
@@ -125,9 +128,16 @@ pub fn plan(snapshot: &Snapshot, chain: &[Device], asked: Option<&Schedule>) -> 
                     Again::Root(n) => demands.roots.insert(n),
                     Again::Dense(n) => demands.dense.insert(n),
                     Again::Bare(n) => demands.bare.insert(n),
+                    Again::Wide => {
+                        demands = Demands::default();
+                        std::mem::take(&mut narrows)
+                    }
                 };
                 if !new {
                     break;
+                }
+                if matches!(again, Again::Wide) {
+                    s = canonical::canonical(snapshot, first, narrows);
                 }
             }
         }

@@ -198,7 +198,10 @@ impl Planner<'_> {
         let epilogue = l.lower(g.root, &steps).map_err(|m| self.again(g, m))?;
         let (body, slots) = (l.body, l.slots);
         let fused = operations(&body);
-        let shape_note = format!("{:?} × {:?} {dtype}", lhs.shape, rhs.shape);
+        // Sums are wider than operands where the device has such a product: see `canonical_narrow`.
+        let (sums, widens) = (item.dtype, item.dtype != dtype);
+        let to = if widens { format!(" to {sums}") } else { String::new() };
+        let shape_note = format!("{:?} × {:?} {dtype}{to}", lhs.shape, rhs.shape);
         let device = &self.chain[d];
 
         let operands = || {
@@ -229,7 +232,11 @@ impl Planner<'_> {
             col_stride,
         };
         let wide = schedule::matmul::candidates(device.info(), dtype);
-        let (chosen, origin) = self.choose(d, &Problem::Matmul(problem), || Schedule::Library);
+        // What was measured of such operands was summed in their own type.
+        let (chosen, origin) = match widens {
+            true => (Schedule::Library, Origin::CostModel),
+            false => self.choose(d, &Problem::Matmul(problem), || Schedule::Library),
+        };
         let elements: usize = space.iter().product();
         let about = |what: String| {
             let moved = places(&lhs, dtype) + places(&rhs, dtype) + reads(&body, &space) + bytes(elements, root.dtype);
@@ -275,7 +282,8 @@ impl Planner<'_> {
             let (mut left, mut right, mut target) = (as_map(&lhs), as_map(&rhs), as_map(&placed));
             let mut maps: Vec<&mut Map> = body.maps.iter_mut().chain([&mut left, &mut right, &mut target]).collect();
             let dims = merge_leading(&space, rank - 2, &mut maps);
-            let mm = MatMul { body, epilogue, dims, k, a: left, b: right, out: target, dtype, out_dtype: root.dtype };
+            let (a, b, out_dtype) = (left, right, root.dtype);
+            let mm = MatMul { body, epilogue, dims, k, a, b, out: target, dtype, sums, out_dtype };
             let (made, why) = match schedule {
                 Schedule::Pipeline(p) => (pipeline::matmul(mm, p)?, "tiles of operands are fetched ahead"),
                 Schedule::Fragments(tile) => (fragments::matmul(mm, tile)?, "the extents are whole tiles"),
@@ -287,6 +295,9 @@ impl Planner<'_> {
                 let more = [self.value(lhs_item)?, self.value(rhs_item)?, out];
                 return self.launch(made, d, &slots, &more, about);
             }
+        }
+        if widens {
+            return Err(Stop::Again(Again::Wide));
         }
         let (schedule, origin) = match chosen {
             Schedule::Matmul(s) => (s, origin),
@@ -311,7 +322,8 @@ impl Planner<'_> {
         let (mut left, mut target) = (as_map(&lhs), as_map(&placed));
         let mut maps: Vec<&mut Map> = body.maps.iter_mut().chain([&mut left, &mut right, &mut target]).collect();
         let dims = merge_leading(&space, rank - 2, &mut maps);
-        let mm = MatMul { body, epilogue, dims, k, a: left, b: right, out: target, dtype, out_dtype: root.dtype };
+        let (a, b, out_dtype) = (left, right, root.dtype);
+        let mm = MatMul { body, epilogue, dims, k, a, b, out: target, dtype, sums, out_dtype };
         let made = matmul::matmul(mm, schedule)?;
         let more = [self.value(lhs_item)?, right_value, out];
         self.launch(made, d, &slots, &more, about)

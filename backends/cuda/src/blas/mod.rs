@@ -2,7 +2,8 @@
 //! (`library`), and here a device's use of it. Where it is missing, every graph is refused with that reason and nothing else changes.
 //!
 //! f32 is summed in f32: the library's faster forms, which cut the operands, are taken only where `ANYCHIP_CUDA_TF32=1` says that the
-//! user wants them. `ANYCHIP_CUBLASLT=off` leaves the library alone.
+//! user wants them. So are products of f8 where `ANYCHIP_CUDA_FP8=1` says so: Hopper's units keep some 14 bits of their sums until the
+//! library adds them up in f32 (DeepSeek-V3, technical report, 2024). `ANYCHIP_CUBLASLT=off` leaves the library alone.
 
 mod library;
 mod product;
@@ -48,6 +49,8 @@ pub struct Blas {
     /// Bytes that an algorithm may have.
     room: u64,
     tf32: bool,
+    /// Sums of f8 may keep fewer bits than f32.
+    f8: bool,
     /// Types of operands and results whose relu was looked at: does it keep NaN?
     relu: Mutex<HashMap<[DType; 2], bool>>,
     context: Arc<Context>,
@@ -104,6 +107,7 @@ impl Blas {
             // What its documentation advises for Hopper and newer, and for those before.
             room: if chip.capability.0 >= 9 { 32 << 20 } else { 4 << 20 },
             tf32: chip.tf32,
+            f8: crate::is_set("ANYCHIP_CUDA_FP8", &["1", "on"]),
             relu: Mutex::default(),
             context: context.clone(),
         })
@@ -248,6 +252,11 @@ impl Device {
         let _here = self.context.enter()?;
         let blas = self.blas().map_err(|why| self.unsupported(graph, why))?;
         let product = if blas.tf32 { product::of(graph, true)? } else { plain };
+        let eight = |m: &Matrix| matches!(m.dtype, DType::F8E4M3 | DType::F8E5M2);
+        if !blas.f8 && (eight(&product.left) || eight(&product.right)) {
+            let why = "sums of f8 may keep fewer bits than f32 has; ANYCHIP_CUDA_FP8=1 takes them all the same";
+            return Err(self.unsupported(graph, why.into()));
+        }
         if product.relu && !self.keeps_nan(blas, &product)? {
             let why = format!("its relu of {} makes a number of NaN on this chip; ours keeps it", product.out.dtype);
             return Err(self.unsupported(graph, why));
