@@ -294,7 +294,7 @@ fn no_schedule_of_fragments_spills() {
     };
     let n = 8192;
     let dtype = DType::BF16;
-    for capability in [(7, 0), (8, 0), (9, 0)] {
+    for capability in [(7, 0), (8, 0), (9, 0), (10, 0)] {
         let info = Chip::example(capability).info();
         for col_stride in [1, n as isize] {
             let dtype = if capability == (7, 0) { DType::F16 } else { dtype };

@@ -71,8 +71,8 @@ pub fn pick(info: &DeviceInfo, p: &Problem) -> Schedule {
 
 /// Strips of rows for subgroups that multiply fragments, where a device has such of 16 rows and columns, knows where their elements
 /// are, and has the shared memory. A lane holds 8 registers of a result per strip and 16 columns, as many of scores per 16 keys, and 4
-/// of queries: two strips of heads up to 64, one of wider ones; one with a mask,
-/// whose places take registers too (two spill for sm_80).
+/// of queries: two strips of heads up to 64, one of wider ones; one with a mask, whose places take registers too (two spill for sm_80).
+/// With 64 keys a block two strips, and a mask with heads of 128, spill for sm_100.
 pub fn strips(info: &DeviceInfo, p: &Problem, masked: bool) -> Option<Strips> {
     let subgroup = info.subgroups.as_ref().filter(|s| s.min == s.max)?.max;
     let has = [Feature::Fragments, Feature::FragmentElements, Feature::Subgroup].into_iter().all(|f| info.has(f));
@@ -86,7 +86,8 @@ pub fn strips(info: &DeviceInfo, p: &Problem, masked: bool) -> Option<Strips> {
     }
     let rows = if p.width <= 64 && !masked { 2 } else { 1 };
     let wide = |subgroups, keys| Strips { rows, subgroups, keys, subgroup };
-    let list = [wide(4, 64), wide(4, 32), Strips { rows: 1, subgroups: 2, keys: 16, subgroup }];
+    let keys = if rows == 2 || masked && p.width > 64 { 32 } else { 64 };
+    let list = [wide(4, keys), wide(4, 32), Strips { rows: 1, subgroups: 2, keys: 16, subgroup }];
     let fits = |s: &Strips| {
         s.shared(p.width as u32, 2) <= info.limits.max_shared && s.subgroups * subgroup <= info.limits.max_workgroup
     };
