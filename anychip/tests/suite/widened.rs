@@ -1,7 +1,10 @@
 //! Products of 8 bits that were widened first: the same numbers whether a device multiplies the widened ones or the 8 bits themselves.
 
 use crate::common::{numbers, on_every_device, takes};
-use anychip::{DType, Device, Result, Tensor};
+use anychip::{
+    DType, Device, Result, Tensor,
+    hal::op::{Graph, Node, Op, Ref, TensorSpec},
+};
 
 /// Whole numbers of all 8 bits, the lowest and the highest among them.
 fn whole<T: anychip::Element>(n: usize, seed: u64, low: i32, to: impl Fn(i32) -> T) -> Vec<T> {
@@ -57,6 +60,24 @@ fn integers_of_8_bits_are_the_same_bit_for_bit() {
     });
 }
 
+/// The product of those types as it is offered.
+fn graph(types: [DType; 2], [rows, inner, cols]: [usize; 3]) -> Graph {
+    let right = TensorSpec { strides: vec![1, inner as isize], ..TensorSpec::dense(types[1], &[inner, cols]) };
+    let product = Node {
+        op: Op::MatMul,
+        inputs: vec![Ref::Input(0), Ref::Input(1)],
+        views: vec![None, None],
+        dtype: DType::F32,
+        shape: vec![rows, cols],
+    };
+    Graph {
+        name: "product".into(),
+        inputs: vec![TensorSpec::dense(types[0], &[rows, inner]), right],
+        nodes: vec![product],
+        outputs: vec![(0, TensorSpec::dense(DType::F32, &[rows, cols]))],
+    }
+}
+
 /// Three bits each at most: the operands are exact in both types, and so are sums in f32, in whatever order.
 #[test]
 fn floats_of_8_bits_are_the_same_bit_for_bit() {
@@ -75,6 +96,8 @@ fn floats_of_8_bits_are_the_same_bit_for_bit() {
             let product = product().unwrap_or_else(|e| panic!("{left} and {right} on {d}: {e}"));
             let explained = product.explain().unwrap();
             assert_eq!(product.to_vec::<f32>().unwrap(), want, "{left} and {right} on {d}:\n{explained}");
+            let taken = d.chain()[0].accepts(&graph([left, right], [rows, inner, cols])).is_ok();
+            assert_eq!(explained.contains("to f32"), taken, "{left} and {right} on {d}:\n{explained}");
         }
     });
 }
