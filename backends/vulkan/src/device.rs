@@ -18,9 +18,15 @@ use ash::{khr, vk};
 use std::{
     collections::HashMap,
     ffi::c_char,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
+
+/// So many programs are unloaded before a driver is reminded to give them back, which costs it a thread's wakening.
+const DESTROYED: u32 = 32;
 
 /// The driver's device. Everything made from it holds it, so that it goes last.
 pub struct Handle {
@@ -44,6 +50,8 @@ pub struct Device {
     pub fate: Fate,
     pub lists: Table<List>,
     pub programs: Table<Program>,
+    /// How many programs were unloaded.
+    pub unloaded: AtomicU32,
     pub buffers: Buffers<Buffer>,
     /// By numbers of buffers and of texels.
     pub layouts: Mutex<HashMap<(usize, usize), Arc<Layout>>>,
@@ -80,6 +88,7 @@ impl Device {
             fate: Fate::default(),
             lists: Table::new(),
             programs: Table::new(),
+            unloaded: AtomicU32::new(0),
             buffers: Buffers::default(),
             layouts: Mutex::default(),
             heap,
@@ -145,6 +154,10 @@ impl RawDevice for Device {
 
     fn unload(&self, program: RawProgram) {
         self.programs.remove(program.0);
+        let nth = self.unloaded.fetch_add(1, Ordering::Relaxed);
+        if self.rest.late_destroy && nth % DESTROYED == DESTROYED - 1 && self.fate.alive().is_ok() {
+            self.nudge();
+        }
     }
 
     fn record(&self, commands: &[Command]) -> Result<RawList> {

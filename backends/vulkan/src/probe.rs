@@ -64,6 +64,8 @@ pub struct Rest {
     pub sized_subgroups: bool,
     /// Subgroups of one workgroup whose size is given.
     pub workgroup_subgroups: u32,
+    /// What is destroyed is given back at the next submission.
+    pub late_destroy: bool,
 }
 
 /// Asks a device. An error says why it cannot be used; it hides no other device.
@@ -208,6 +210,7 @@ pub fn probe(instance: &Instance, device: vk::PhysicalDevice, ordinal: u32) -> R
     };
     let (bits, period) = (families[family as usize].timestamp_valid_bits, limits.timestamp_period);
     let clock = bits > 0 && period > 0.0;
+    let late_destroy = quirks::applies(quirks::Effect::LateDestroy, &identity);
     let serialised = quirks::applies(quirks::Effect::Serialised, &identity);
     let info = DeviceInfo {
         id,
@@ -260,6 +263,7 @@ pub fn probe(instance: &Instance, device: vk::PhysicalDevice, ordinal: u32) -> R
         cache: (basic.vendor_id, basic.device_id, basic.pipeline_cache_uuid),
         sized_subgroups: sized,
         workgroup_subgroups: sizes.max_compute_workgroup_subgroups,
+        late_destroy,
         enabled,
     };
     Ok(Probed { info, rest, switched })

@@ -156,6 +156,14 @@ impl Device {
         }
     }
 
+    /// Submits nothing, for drivers that put off until then what they have to do.
+    pub(crate) fn nudge(&self) {
+        let Some(queue) = self.queues.first() else { return };
+        let _held = lock(&queue.state);
+        // SAFETY: the device is open, and the queue is locked by its state. What goes wrong is told by the next submission.
+        let _ = unsafe { self.handle.raw.queue_submit(queue.raw, &[vk::SubmitInfo::default()], vk::Fence::null()) };
+    }
+
     fn submit_once(
         &self,
         queue: &Queue,

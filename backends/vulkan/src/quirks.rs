@@ -8,6 +8,8 @@ pub enum Effect {
     /// Two threads must not call it at once.
     #[allow(dead_code, reason = "no driver so far")]
     Serialised,
+    /// Unloading submits nothing now and then, for what was destroyed waits for a submission.
+    LateDestroy,
 }
 
 /// A row.
@@ -24,7 +26,13 @@ pub struct Quirk {
 }
 
 /// Every row.
-pub const QUIRKS: &[Quirk] = &[];
+pub const QUIRKS: &[Quirk] = &[Quirk {
+    driver: "llvmpipe",
+    versions: &["Mesa 22."],
+    effect: Effect::LateDestroy,
+    why: "vkDestroyPipeline gives back nothing: the next vkQueueSubmit does, so that pipelines made and destroyed with none \
+          between pile up, 17 KB for the smallest (22.3.6, conformance/findings/llvmpipe-pipelines)",
+}];
 
 /// True when a row with this effect names the driver.
 pub fn applies(effect: Effect, of: &Identity) -> bool {
