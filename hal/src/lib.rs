@@ -19,6 +19,7 @@ pub mod ir;
 pub mod layer;
 pub mod op;
 pub mod probe;
+pub mod quirk;
 pub mod registry;
 pub mod render;
 pub mod telemetry;

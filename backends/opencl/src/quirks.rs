@@ -1,6 +1,9 @@
 //! Known defects of drivers: data, a row each, with the defect that it works around.
 
-use anychip_hal::info::Identity;
+use anychip_hal::{
+    info::Identity,
+    quirk::{self, Quirk},
+};
 
 /// What a row changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,21 +28,8 @@ pub enum Effect {
     Serialised,
 }
 
-/// A row.
-pub struct Quirk {
-    /// Platform name.
-    pub driver: &'static str,
-    /// Beginnings of the driver versions that have the defect; empty: all.
-    pub versions: &'static [&'static str],
-    /// What is done about it.
-    pub effect: Effect,
-    /// The defect, for whoever wants to know whether the row may go.
-    #[allow(dead_code, reason = "read by people")]
-    pub why: &'static str,
-}
-
 /// Every row.
-pub const QUIRKS: &[Quirk] = &[
+pub const QUIRKS: &[Quirk<Effect>] = &[
     Quirk {
         driver: "rusticl",
         versions: &["22.", "23."],
@@ -104,9 +94,5 @@ pub const QUIRKS: &[Quirk] = &[
 
 /// True when a row with this effect names the driver.
 pub fn applies(effect: Effect, of: &Identity) -> bool {
-    QUIRKS.iter().any(|q| {
-        q.effect == effect
-            && q.driver == of.driver
-            && (q.versions.is_empty() || q.versions.iter().any(|v| of.version.starts_with(v)))
-    })
+    quirk::applies(QUIRKS, effect, of)
 }

@@ -149,7 +149,6 @@ pub fn probe(instance: &Instance, device: vk::PhysicalDevice, ordinal: u32) -> R
     enabled.target.shuffle_at_once = played && subgroup.subgroup_size == PERMUTED;
     enabled.target.broadcast_pairs = played && enabled.target.i64 && enabled.target.subgroup_extended;
     enabled.target.texels = if played { texels(&limits) } else { 0 };
-    let target = &enabled.target;
 
     let text = |t: Result<&std::ffi::CStr, std::ffi::FromBytesUntilNulError>| {
         t.map(|t| t.to_string_lossy().into_owned()).unwrap_or_default()
@@ -175,6 +174,8 @@ pub fn probe(instance: &Instance, device: vk::PhysicalDevice, ordinal: u32) -> R
             _ => ids.device_uuid.iter().fold("uuid:".to_string(), |s, x| s + &format!("{x:02x}")),
         },
     );
+    enabled.target.unsigned_by_halves = quirks::applies(quirks::Effect::UnsignedTwice, &identity);
+    let target = &enabled.target;
     let heaps = unsafe { vk.get_physical_device_memory_properties(device) };
     let local = |h: &&vk::MemoryHeap| h.flags.contains(vk::MemoryHeapFlags::DEVICE_LOCAL);
     let total = heaps.memory_heaps_as_slice().iter().filter(local).map(|h| h.size).max().unwrap_or(0);

@@ -1,6 +1,9 @@
 //! Known defects of drivers and of the validation layer: data, a row each, with the defect that it works around.
 
-use anychip_hal::info::Identity;
+use anychip_hal::{
+    info::Identity,
+    quirk::{self, Quirk},
+};
 
 /// What a row changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,37 +13,31 @@ pub enum Effect {
     Serialised,
     /// Unloading submits nothing now and then, for what was destroyed waits for a submission.
     LateDestroy,
-}
-
-/// A row.
-pub struct Quirk {
-    /// Driver name.
-    pub driver: &'static str,
-    /// Beginnings of the driver versions that have the defect; empty: all.
-    pub versions: &'static [&'static str],
-    /// What is done about it.
-    pub effect: Effect,
-    /// The defect, for whoever wants to know whether the row may go.
-    #[allow(dead_code, reason = "read by people")]
-    pub why: &'static str,
+    /// u32 becomes f32 by its halves.
+    UnsignedTwice,
 }
 
 /// Every row.
-pub const QUIRKS: &[Quirk] = &[Quirk {
-    driver: "llvmpipe",
-    versions: &["Mesa 22."],
-    effect: Effect::LateDestroy,
-    why: "vkDestroyPipeline gives back nothing: the next vkQueueSubmit does, so that pipelines made and destroyed with none \
-          between pile up, 17 KB for the smallest (22.3.6, conformance/findings/llvmpipe-pipelines)",
-}];
+pub const QUIRKS: &[Quirk<Effect>] = &[
+    Quirk {
+        driver: "llvmpipe",
+        versions: &["Mesa 22."],
+        effect: Effect::LateDestroy,
+        why: "vkDestroyPipeline gives back nothing: the next vkQueueSubmit does, so that pipelines made and destroyed with none \
+              between pile up, 17 KB for the smallest (22.3.6, conformance/findings/llvmpipe-pipelines)",
+    },
+    Quirk {
+        driver: "SwiftShader driver",
+        versions: &["0x1400000"],
+        effect: Effect::UnsignedTwice,
+        why: "OpConvertUToF to f32 rounds the lower 31 bits, then the sum with the upper one: 3705011850 becomes 3705011712 and \
+              not 3705011968 (5.0.0, conformance/findings/swiftshader-unsigned)",
+    },
+];
 
 /// True when a row with this effect names the driver.
 pub fn applies(effect: Effect, of: &Identity) -> bool {
-    QUIRKS.iter().any(|q| {
-        q.effect == effect
-            && q.driver == of.driver
-            && (q.versions.is_empty() || q.versions.iter().any(|v| of.version.starts_with(v)))
-    })
+    quirk::applies(QUIRKS, effect, of)
 }
 
 /// Parts of messages of the validation layer that are wrong, and why.

@@ -19,6 +19,7 @@ mod native;
 mod probe;
 mod program;
 mod queue;
+mod quirks;
 
 use anychip_hal::{DeviceInfo, Driver, Error, RawDevice, Result, probe::Installed};
 use std::{

@@ -1,6 +1,6 @@
 //! What a device is and can do: wgpu's features and limits as the contract's capabilities.
 
-use crate::{NAME, native};
+use crate::{NAME, native, quirks};
 use anychip_hal::{
     DType, DeviceInfo, Error, Memory, Result,
     info::{
@@ -69,7 +69,7 @@ pub fn probe(adapter: &wgpu::Adapter, ordinal: u32) -> Result<Probed> {
     let features = offered & WANTED.into_iter().fold(F::empty(), |all, f| all | f);
     let has = |f: F| features.contains(f);
     let native = native::ask(adapter);
-    let shaders = shaders(&about, features, &native);
+    let mut shaders = shaders(&about, features, &native);
     let words = match &shaders {
         Shaders::Wgsl(_) => "WGSL",
         Shaders::Spirv(_) => "SPIR-V",
@@ -94,6 +94,9 @@ pub fn probe(adapter: &wgpu::Adapter, ordinal: u32) -> Result<Probed> {
             (None, _) => format!("{}:{:04x}:{:04x}:{}", backend(about.backend), about.vendor, about.device, about.name),
         },
     );
+    if let Shaders::Spirv(t) = &mut shaders {
+        t.unsigned_by_halves = quirks::applies(quirks::Effect::UnsignedTwice, &identity);
+    }
     let max_alloc = native.memory.unwrap_or(u64::MAX).min(limits.max_buffer_size) / 16 * 16;
     let subgroup = match &shaders {
         Shaders::Wgsl(t) => t.subgroups,

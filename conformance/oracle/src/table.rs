@@ -409,6 +409,11 @@ fn flushes(a: &Arithmetic, x: f64) -> bool {
     a.facts.subnormals == Subnormals::MayBeZero && x != 0.0 && x.abs() < a.format().min_normal()
 }
 
+/// What a flushed number may read as: zero with its sign, which atan2 sees, or without.
+fn zeros(x: f64) -> [f64; 2] {
+    [0.0f64.copysign(x), 0.0]
+}
+
 /// A function of an exact operand.
 pub fn apply(row: &Unary, a: &Arithmetic, x: f64) -> Number {
     let at = |x: f64| {
@@ -422,7 +427,7 @@ pub fn apply(row: &Unary, a: &Arithmetic, x: f64) -> Number {
         };
         row.bound.around(a, value, x, own)
     };
-    if flushes(a, x) { either(at(x), at(0.0)) } else { at(x) }
+    if flushes(a, x) { zeros(x).into_iter().fold(at(x), |r, zero| either(r, at(zero))) } else { at(x) }
 }
 
 /// A function of two exact operands.
@@ -440,11 +445,14 @@ pub fn apply2(row: &Binary, a: &Arithmetic, x: f64, y: f64) -> Number {
         row.bound.around(a, value, x, own)
     };
     let (small_x, small_y) = (flushes(a, x), flushes(a, y));
+    let read = |small: bool, x: f64| std::iter::once(x).chain(zeros(x).into_iter().filter(move |_| small));
     let mut result = at(x, y);
-    for (take, x, y) in [(small_x, 0.0, y), (small_y, x, 0.0), (small_x && small_y, 0.0, 0.0)] {
-        if take {
-            result = either(result, at(x, y));
-        }
+    for x in read(small_x, x) {
+        result = read(small_y, y).fold(result, |r, y| either(r, at(x, y)));
+    }
+    // A remainder that reads as 0 needs no correction.
+    if row.name == "modulo" && flushes(a, x % y) {
+        result = either(result, Number { value: Wide::from(0.0), radius: a.format().min_normal() });
     }
     // What compares as 0 may yet be passed on as it is: either operand for the other, a remainder without its correction.
     let compares = row.bound == Bound::Exact || row.name == "modulo";
@@ -506,5 +514,15 @@ mod tests {
         assert!(neg.value.hi - neg.radius <= -tiny && neg.value.hi + neg.radius >= 0.0, "{neg:?}");
         assert_eq!(apply(find("recip"), &a, 5e-39f32 as f64).radius, f64::INFINITY);
         assert_eq!(apply2(find_binary("add"), &a, tiny, 1.0), Number::from(1.0));
+        // −0 over a negative number is −π, +0 over it is π.
+        let angle = apply2(find_binary("atan2"), &a, -tiny, -1.0);
+        assert!(angle.radius > std::f64::consts::PI && angle.radius < 3.2, "{angle:?}");
+        // 16777217 modulo −3·2⁻¹²⁶ leaves 2⁻¹²⁷: with its correction, or as it is where that reads as 0.
+        let (x, y) = (f64::powi(2.0, -125), -3.0 * f64::powi(2.0, -127));
+        let rest = apply2(find_binary("modulo"), &a, x, y);
+        for got in [f64::powi(2.0, -127) + y, f64::powi(2.0, -127), 0.0] {
+            assert!((rest.value.hi - got).abs() <= rest.radius, "{got:e}: {rest:?}");
+        }
+        assert!((rest.value.hi - y).abs() > rest.radius, "{rest:?}");
     }
 }

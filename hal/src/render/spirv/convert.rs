@@ -33,6 +33,16 @@ impl Renderer<'_> {
         match (from.d.is_float(), to.d.is_float()) {
             (false, false) if from.d.size() == to.d.size() => Ok(x),
             (false, false) => self.asm.of(if from.d.is_signed() { S::SConvert } else { S::UConvert }, ty, &[x]),
+            (false, true) if self.t.unsigned_by_halves && from.d == DType::U32 && to.d == DType::F32 => {
+                let word = self.word(from)?;
+                let (bits, mask, scale) =
+                    (self.number(from, 16)?, self.number(from, 0xffff)?, self.float(to, 65536.0)?);
+                let high = self.asm.of(S::ShiftRightLogical, word, &[x, bits])?;
+                let low = self.asm.of(S::BitwiseAnd, word, &[x, mask])?;
+                let (high, low) = (self.asm.of(S::ConvertUToF, ty, &[high])?, self.asm.of(S::ConvertUToF, ty, &[low])?);
+                let high = self.asm.of(S::FMul, ty, &[high, scale])?;
+                self.asm.of(S::FAdd, ty, &[high, low])
+            }
             (false, true) => self.asm.of(if from.d.is_signed() { S::ConvertSToF } else { S::ConvertUToF }, ty, &[x]),
             (true, true) => {
                 let x = if from.d == DType::F64 && to.d == DType::F16 { self.odd_single(from, x)? } else { x };

@@ -86,6 +86,8 @@ pub struct Target {
     pub denorm_preserve: Floats,
     /// Float controls: results are rounded to nearest even.
     pub rte: Floats,
+    /// u32 to f32 by its halves, whose sum is rounded once, where the driver's own conversion is rounded twice.
+    pub unsigned_by_halves: bool,
     /// Subgroup size, lane, number.
     pub subgroup: bool,
     /// Reductions and prefix sums of a subgroup.

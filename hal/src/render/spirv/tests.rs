@@ -30,6 +30,22 @@ fn what_stands_alone_must_not_be_fused() {
     assert!(text.contains("NonWritable"), "{text}");
 }
 
+/// In halves only where it is asked for; both halves are exact.
+#[test]
+fn unsigned_numbers_by_halves() {
+    let mut b = Builder::new("k", [64, 1, 1]);
+    let x = b.buffer("x", DType::U32, Access::Read);
+    let y = b.buffer("y", DType::F32, Access::Write);
+    let i = b.builtin(Builtin::GlobalId(0));
+    let v = b.load(Place::Buffer(x), i);
+    let f = b.cast(DType::F32, v);
+    b.store(Place::Buffer(y), i, f);
+    let k = b.finish().expect("a well-formed kernel");
+    let count = |t: &Target| print(k.clone(), t).matches("OpConvertUToF").count();
+    assert_eq!(count(&target()), 1);
+    assert_eq!(count(&Target { unsigned_by_halves: true, ..target() }), 2);
+}
+
 #[test]
 fn aligned_vectors_have_a_view_of_their_own() {
     let mut b = Builder::new("k", [64, 1, 1]);

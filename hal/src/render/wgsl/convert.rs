@@ -33,6 +33,8 @@ impl Printer<'_> {
                 };
                 format!("{t}({}({x}))", name(Shape { d: longer, ..to }))
             }
+            // WGSL promises one neighbour or the other; SwiftShader rounds twice.
+            (DType::U32, DType::F32) => format!("{}({x})", self.helpers.single_of_word(to.lanes)),
             (DType::F64, DType::F16) => format!("{}({x})", self.helpers.half_of_double(to.lanes)),
             _ => format!("{t}({x})"),
         })

@@ -192,6 +192,16 @@ impl Helpers {
         })
     }
 
+    /// u32 to f32 by its halves, which are exact: only their sum is rounded.
+    pub fn single_of_word(&mut self, lanes: u8) -> String {
+        let (words, single) = (Shape { d: DType::U32, lanes }, Shape { d: DType::F32, lanes });
+        self.need(format!("{}_of_{}", tag(single), tag(words)), |h, function| {
+            let (u, f) = (name(words), name(single));
+            let (bits, mask, scale) = (h.literal(words, 16), h.literal(words, 0xffff), h.number(single, 65536.0));
+            format!("fn {function}(x: {u}) -> {f} {{\n    return {f}(x >> {bits}) * {scale} + {f}(x & {mask});\n}}\n")
+        })
+    }
+
     /// Float to integer: towards zero, saturating, NaN gives 0.
     pub fn saturate(&mut self, from: Shape, to: Shape) -> String {
         let (f, t) = (name(from), name(to));
