@@ -92,21 +92,8 @@ pub struct Seen {
     pub fraction: Option<f64>,
     /// Elements that were compared.
     pub elements: u64,
-    /// Floating-point operations and bytes that the device had to move, and its own time for them in nanoseconds: a place under its roofline.
-    pub work: Option<Work>,
     /// Remarks for the report, a line each.
     pub notes: Vec<String>,
-}
-
-/// Work and the device's own time for it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Work {
-    /// Floating-point operations.
-    pub flops: f64,
-    /// Bytes read and written at the least.
-    pub bytes: f64,
-    /// The device's time.
-    pub nanoseconds: f64,
 }
 
 /// Why a case did not pass.

@@ -1,10 +1,7 @@
 //! Places in plots: errors beside their bounds, operations under the roofline. The template draws them.
 
 use super::Report;
-use crate::{
-    case::Work,
-    run::{Peaks, Timed, Verdict},
-};
+use crate::run::{Peaks, Timed, Verdict, Work};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -96,7 +93,6 @@ pub struct Roof {
     pub ys: Vec<Dot>,
     pub dots: Vec<Dot>,
     pub rows: Vec<Reached>,
-    pub small: Vec<Dot>,
 }
 
 /// How much of what is possible an operation reaches.
@@ -201,8 +197,6 @@ pub fn roof(report: &Report) -> Option<Roof> {
             bound: if t.work.flops / t.work.bytes < ridge { "memory" } else { "arithmetic" },
         });
     }
-    let cases = report.outcomes.iter().filter_map(|o| Some((o, o.seen.work.filter(|w| usable(w))?)));
-    let small = cases.map(|(o, w)| plane.dot(w.flops / w.bytes, rate(&w), "case", o.id.clone())).collect();
     Some(Roof {
         flops: format!("{}FLOP/s ({by_flops})", scaled(p.flops)),
         bandwidth: format!("{}B/s ({by_bandwidth})", scaled(p.bandwidth)),
@@ -215,7 +209,6 @@ pub fn roof(report: &Report) -> Option<Roof> {
             .collect(),
         dots,
         rows,
-        small,
     })
 }
 

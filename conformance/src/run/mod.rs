@@ -11,7 +11,7 @@ mod timing;
 pub use child::{Environment, Library, serve};
 pub use host::{Host, Progress, Session, Settings};
 pub use select::{Selection, select};
-pub use timing::{Peaks, Timed};
+pub use timing::{Peaks, Timed, Work};
 
 use crate::{Case, Failure, Seen, Subject, case::SUITE};
 use anychip_oracle::{Mismatch, sample::Random};
