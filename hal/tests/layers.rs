@@ -3,10 +3,12 @@
 mod common;
 
 use anychip_hal::{
-    Command, DType, Error, Memory, Module, Range, RawBuffer, RawDevice, RawProgram, Submission, Ticket, Work,
+    Command, DType, DeviceInfo, Error, Memory, Module, Range, RawBuffer, RawDevice, RawProgram, Submission, Ticket,
+    Work,
     device::{Checks, Device, Grid, Layers, Step},
     ir::{Access, Builder, Builtin, Kernel, Place},
-    layer::{Cache, Validate},
+    layer::{Cache, Exact, Validate},
+    op,
 };
 use common::{Mock, info};
 use std::{
@@ -296,4 +298,53 @@ fn breaches_of_the_contract_by_a_backend_are_named() {
     let e = v.wait(ticket, Duration::ZERO).unwrap_err();
     assert!(e.to_string().contains("2 spans for 1 commands"), "{e}");
     assert!(matches!(submit().unwrap_err(), Error::Plugin { .. }), "the ticket does not rise");
+}
+
+#[test]
+fn different_chips_play_one_exact_machine() {
+    use anychip_hal::info::{DeviceClass, Feature, FragmentShape, Rounding, Subgroups, TypeSupport};
+    let plain = info();
+    let mut rich = info();
+    rich.class = DeviceClass::Cpu;
+    (rich.units, rich.vector, rich.vector_bytes) = (132, 8, 16);
+    rich.subgroups = Some(Subgroups { min: 32, max: 32 });
+    rich.features.extend([Feature::Math, Feature::Erf, Feature::Dot4, Feature::SubgroupReduce, Feature::Fragments]);
+    let f = DType::F16;
+    let (acc, rounding) = (DType::F32, Rounding::NearestEven);
+    let shape =
+        FragmentShape { m: 16, n: 8, k: 16, a: f, b: f, acc, acc_bits: 24, rounding, operand_bits: 11, subgroups: 1 };
+    rich.fragments.push(shape);
+    rich.types.insert(DType::F16, TypeSupport::FULL);
+    rich.limits.max_workgroup = 1024;
+    rich.limits.max_workgroup_dim = [1024, 1024, 64];
+    rich.limits.max_shared = 227 << 10;
+    rich.limits.max_bindings = 64;
+    rich.limits.max_groups = [u32::MAX; 3];
+    let played = |i: &DeviceInfo| Exact::new(Arc::new(Mock::new(i.clone()))).map(|e| e.info().clone());
+    assert_eq!(played(&plain).unwrap(), played(&rich).unwrap());
+    let made = played(&rich).unwrap();
+    assert_ne!(made.fingerprint(), rich.fingerprint());
+    assert_eq!(made.support(DType::F16), TypeSupport::default());
+
+    // Less than the machine, or arithmetic with a choice, is refused with the reason.
+    let refused = |change: fn(&mut DeviceInfo), why: &str| {
+        let mut i = info();
+        change(&mut i);
+        let e = played(&i).unwrap_err();
+        assert!(e.is_unsupported() && e.to_string().contains(why), "{e}");
+    };
+    refused(|i| i.limits.max_bindings = 4, "4 buffers of a kernel");
+    refused(|i| i.limits.max_shared = 1024, "1024 bytes of workgroup memory");
+    refused(|i| i.kernels = false, "takes no kernels");
+    refused(|i| i.arithmetic.clear(), "nothing is declared");
+    refused(|i| i.arithmetic.get_mut(&DType::F32).unwrap().may_reassociate = true, "another order");
+    refused(|i| i.arithmetic.get_mut(&DType::F32).unwrap().correctly_rounded = false, "correctly rounded");
+    refused(|i| i.arithmetic.get_mut(&DType::F32).unwrap().nan_inf = false, "NaN");
+
+    // No library decides what a sum is.
+    let exact = Exact::new(Arc::new(Mock::new(rich))).unwrap();
+    let g = op::Graph { name: "sum".into(), inputs: vec![], nodes: vec![], outputs: vec![] };
+    for e in [exact.accepts(&g).unwrap_err(), exact.load(&Module::Graph(&g), None).unwrap_err()] {
+        assert!(e.is_unsupported() && e.to_string().contains("kernels alone"), "{e}");
+    }
 }

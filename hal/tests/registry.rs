@@ -2,7 +2,11 @@
 
 mod common;
 
-use anychip_hal::{DeviceInfo, Error, Registry, info::DeviceClass, registry::DEVICE_VARIABLE};
+use anychip_hal::{
+    DeviceInfo, Error, Registry,
+    info::{DeviceClass, Numerics},
+    registry::DEVICE_VARIABLE,
+};
 use common::{Mocks, info};
 use std::sync::Arc;
 
@@ -66,6 +70,29 @@ fn devices_and_chains_open_by_name() {
     assert_eq!(ids(&r, "opencl"), ["opencl:0"]);
     assert_eq!(ids(&r, "opencl:0, cpu"), ["opencl:0", "cpu"]);
     assert_ne!(r.open("cpu").unwrap()[0], r.open("cpu").unwrap()[0], "each opening is a handle of its own");
+}
+
+#[test]
+fn exact_devices_open_by_name_and_mix_with_no_others() {
+    let r = registry();
+    assert_eq!(ids(&r, "opencl:0/exact, cpu/exact"), ["opencl:0/exact", "cpu/exact"]);
+    assert_eq!(ids(&r, "auto/exact"), ["cpu/exact"]);
+    assert_eq!(r.open_raw("cpu/exact").unwrap().info().numerics, Numerics::Exact);
+    let why = |asked: &str| r.open(asked).unwrap_err().to_string();
+    assert!(why("opencl:0/exact,cpu").contains("differ in their numerics"), "{}", why("opencl:0/exact,cpu"));
+    assert!(why("cpu,cpu/exact").contains("differ in their numerics"));
+    assert!(why("cpu/exact,cpu:0/exact").contains("twice"));
+    assert!(why("toaster/exact").contains("toaster"));
+
+    let mut contracts = device("gpu", DeviceClass::DiscreteGpu);
+    contracts.arithmetic.get_mut(&anychip_hal::DType::F32).unwrap().may_contract = true;
+    let mut r = registry();
+    r.add(Arc::new(Mocks { name: "gpu", devices: vec![Ok(contracts)], missing: None, distance: 0 }));
+    let e = r.open("gpu/exact").err().unwrap();
+    assert!(e.is_unsupported() && e.to_string().contains("a·b + c"), "{e}");
+    // The best that offers it.
+    assert_eq!(ids(&r, "auto"), ["gpu"]);
+    assert_eq!(ids(&r, "auto/exact"), ["cpu/exact"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::common::{drivers, on_every_device, refused};
 use anychip::{
-    DType, Device, Error, Program, Result, Tensor,
+    DType, Device, Error, Numerics, Program, Result, Tensor,
     hal::{
         self, Driver,
         device::Layers,
@@ -157,6 +157,10 @@ fn devices() {
     refused(Device::open("toaster"), &["toaster", "cpu"]);
     refused(Device::open("cpu:7"), &["cpu:7", "1 device"]);
     refused(Device::open("cpu:x"), &["cpu:x", "number"]);
+    refused(Device::open_with("toaster", Numerics::Exact), &["toaster", "cpu"]);
+    refused(Device::open("cpu/exact,cpu"), &["differ in their numerics"]);
+    let mixed = ["cpu/exact", "cpu"].map(|id| Device::open(id).unwrap().chain()[0].clone());
+    refused(Device::from_chain(mixed.into()), &["differ in their numerics", "cpu/exact"]);
     refused(Device::open(""), &["\"\"", "cpu"]);
     refused(Device::open("cpu,cpu"), &["twice"]);
     refused(Device::from_chain(vec![]), &["at least one"]);

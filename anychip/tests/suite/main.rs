@@ -14,6 +14,7 @@ mod devices;
 mod elementwise;
 mod every_function;
 mod every_kernel;
+mod exact;
 mod explain;
 mod files;
 mod fragments;

@@ -72,9 +72,7 @@ fn operations() -> Vec<Operation> {
             x[0].mul(&x[1])?.add(&x[2])?.gelu()
         }),
         ("to f16 16777216", vec![long.clone()], (n, 6.0 * n), |x| x[0].to_dtype(DType::F16)),
-        ("where 16777216", vec![long.clone(); 2], (2.0 * n, 12.0 * n), |x| {
-            x[0].gt(0.5)?.where_cond(&x[0], &x[1])
-        }),
+        ("where 16777216", vec![long.clone(); 2], (2.0 * n, 12.0 * n), |x| x[0].gt(0.5)?.where_cond(&x[0], &x[1])),
         ("transpose 2048×1024", vec![rows.clone()], (r, 8.0 * r), |x| x[0].t()?.neg()),
         ("sum 16777216", vec![long.clone()], (n, 4.0 * n), |x| x[0].sum_all()),
         ("sum over rows 2048×1024", vec![rows.clone()], (r, 4.0 * r), |x| x[0].sum(0)),
