@@ -120,6 +120,13 @@ impl Subject {
         self.watch.as_ref().map(|w| w.loads()).unwrap_or_default()
     }
 
+    /// Counts what another handle of this chip did for a case as this one's: its launches, what it loaded. Once, when it is done.
+    pub fn absorb(&self, other: &Subject) {
+        if let (Some(mine), Some(others)) = (&self.watch, &other.watch) {
+            mine.absorb(others);
+        }
+    }
+
     /// What must hold after every case: nothing failed unseen, and nobody wrote beside a buffer. Gives unused memory back.
     ///
     /// # Errors

@@ -107,6 +107,16 @@ impl Watch {
         std::mem::take(&mut self.state().loads)
     }
 
+    /// Counts what another handle of the same chip did as this one's.
+    pub fn absorb(&self, other: &Watch) {
+        let (traffic, loads) = (other.traffic(), other.loads());
+        self.launches.fetch_add(traffic.launches, Ordering::Relaxed);
+        self.moves.fetch_add(traffic.moves, Ordering::Relaxed);
+        let mine = &mut self.state().loads;
+        mine.time += loads.time;
+        mine.programs.extend(loads.programs);
+    }
+
     /// Looks at the guards of every buffer, live or freed since the last time. Nothing may be under way.
     ///
     /// # Errors
