@@ -25,8 +25,9 @@ pub fn page(statements: &[Statement]) -> String {
          which lie in\n`conformance/statements`; not written by hand. A level asks for those below it too: 0 runtime, 1 core, 2 inference, \
          3 system.\n\n",
     );
-    out += "| | device | through | driver | host | level | passed | failed | not there | suite | day |\n";
-    out += "|---|---|---|---|---|---|---|---|---|---|---|\n";
+    out +=
+        "| | device | through | driver | host | level | passed | failed | not there | kernels | time | suite | day |\n";
+    out += "|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
     for (n, s) in all.iter().enumerate() {
         let (c, k) = (&s.chip, s.counts);
         let mut level = s.level.map_or("none".into(), |l| format!("**{l}** {}", LEVELS[l as usize % LEVELS.len()]));
@@ -45,7 +46,9 @@ pub fn page(statements: &[Statement]) -> String {
         let cells =
             [&c.name, &c.backend, &format!("{} {}", c.driver, c.version), &c.host].map(|t| t.replace('|', "\\|"));
         let counts = [k.pass, k.failures(), k.unsupported].map(|n| n.to_string()).join(" | ");
-        let _ = writeln!(out, "| {} | {} | {level} | {counts} | {} | {day} |", n + 1, cells.join(" | "), s.suite);
+        let time = format!("{} | {} s, {} s of it to load them", s.kernels, s.seconds, s.loading);
+        let _ =
+            writeln!(out, "| {} | {} | {level} | {counts} | {time} | {} | {day} |", n + 1, cells.join(" | "), s.suite);
     }
     out += "\nBy area: how many cases passed; ✗ before the number of those that failed, – where the device lacks all of it.\n\n| area |";
     out.extend((1..=all.len()).map(|n| format!(" {n} |")));

@@ -148,6 +148,7 @@ pub fn render(report: &Report) -> Result<String, String> {
         launches => Serde(plot::scaled(launches as f64)),
         worst => Serde(fraction.reduce(f64::max).map(|f| format!("{f:.2}"))),
         seconds => Serde(plot::time(s.seconds as f64 * 1e9)),
+        loading => Serde(plot::time(s.loading as f64 * 1e9)),
         levels => Serde(LEVELS),
     })
     .map_err(|e| format!("page: {e:#}"))
