@@ -40,6 +40,20 @@ pub(super) fn add(e: &mut Emit, a: Pair, b: Pair) -> Pair {
     Pair { low, high: e.add(high, carry) }
 }
 
+/// The sum of pairs of many lanes by sums of words: each of 16 bits, no sum of up to 65,536 lanes overflows.
+pub(super) fn sum_by_halves(e: &mut Emit, x: Pair, sum: impl Fn(&mut Emit, Value) -> Value) -> Pair {
+    let [s0, s1, s2, s3] = [(x.low, false), (x.low, true), (x.high, false), (x.high, true)].map(|(word, upper)| {
+        let half = if upper { e.bin_c(BinaryOp::Shr, word, 16) } else { e.bin_c(BinaryOp::And, word, 0xffff) };
+        sum(e, half)
+    });
+    let lowest = extended(e, s0);
+    let next = Pair { low: e.bin_c(BinaryOp::Shl, s1, 16), high: e.bin_c(BinaryOp::Shr, s1, 16) };
+    let Pair { low, high } = add(e, lowest, next);
+    let top = e.bin_c(BinaryOp::Shl, s3, 16);
+    let high = e.add(high, s2);
+    Pair { low, high: e.add(high, top) }
+}
+
 pub(super) fn sub(e: &mut Emit, a: Pair, b: Pair) -> Pair {
     let borrow = e.cmp(CmpOp::Lt, a.low, b.low);
     let borrow = e.cast(DType::U32, borrow);

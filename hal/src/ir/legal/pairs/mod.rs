@@ -2,8 +2,8 @@
 //!
 //! Buffers of them become buffers of words, twice as long; arrays likewise; variables and scalars become two. Sums carry,
 //! products are made of halves, quotients by long division, conversions to floats round once. Comparisons, choices and vectors go
-//! word by word. Atomics of 64 bits and reductions within subgroups have no pairs: the former are refused before, of the
-//! latter those that need a carry are refused here.
+//! word by word. Atomics of 64 bits and some reductions within subgroups have no pairs: the former are refused before; of
+//! the latter sums go by halves of words, and products, extremes and prefix sums are refused here.
 
 mod arithmetic;
 
@@ -11,7 +11,7 @@ use super::emit::{Emit, Pass, rewrite};
 use crate::{Error, Result, info::DeviceInfo, ir::*};
 use arithmetic::{
     Pair, add, choose, constant, divide, each, extended, from_float, is_zero, leading_zeros, less, mul, negate, shift,
-    sign_mask, size, sub, to_float,
+    sign_mask, size, sub, sum_by_halves, to_float,
 };
 use std::collections::HashMap;
 
@@ -435,11 +435,17 @@ impl Pass for Pairs {
             }
             (Op::Subgroup { op, value, lane }, Some(out), Some(_)) => {
                 let carries = matches!(op, SubgroupOp::ScanAdd)
-                    || matches!(op, SubgroupOp::Reduce(r) if !matches!(r, ReduceOp::And | ReduceOp::Or | ReduceOp::Xor));
+                    || matches!(op, SubgroupOp::Reduce(r) if !matches!(r, ReduceOp::Sum | ReduceOp::And | ReduceOp::Or | ReduceOp::Xor));
                 if carries {
                     return Err(self.refuse(e, "a reduction within subgroups"));
                 }
                 let (op, lane, x, ty) = (*op, *lane, self.need(e, *value)?, e.ty(out));
+                if op == SubgroupOp::Reduce(ReduceOp::Sum) {
+                    let word = |e: &mut Emit, value: Value| e.op(ty, Op::Subgroup { op, value, lane });
+                    let pair = sum_by_halves(e, x, word);
+                    self.pairs.insert(out, pair);
+                    return Ok(());
+                }
                 let low = e.op(ty, Op::Subgroup { op, value: x.low, lane });
                 Pair { low, high: e.op(ty, Op::Subgroup { op, value: x.high, lane }) }
             }
