@@ -223,6 +223,8 @@ pub enum Feature {
     /// Which lane holds which element of a fragment is known: elements are visited where they are, and fragments are read
     /// from swizzled tiles (else fragments in such kernels are lowered).
     FragmentElements,
+    /// Copies of whole boxes of a tensor to shared memory (else every lane copies its part).
+    TileCopy,
 }
 
 /// A matrix-fragment shape: D[m×n] = A[m×k]·B[k×n] + C.

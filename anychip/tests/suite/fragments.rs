@@ -102,8 +102,9 @@ fn fragments_multiply_as_the_plain_kernel_does() {
             // Of a subgroup, and of the workgroup out of shared memory.
             let line = FragmentShape { m: 64, n: 64, k: 64, subgroups: 4, ..shape.clone() };
             let limits = &d.info().limits;
-            for pipeline in [Pipeline::of(&shape, [1, 1], [1, 2], [1, 2]), Pipeline::of(&line, [1, 1], [1, 1], [1, 2])]
-            {
+            let wide = Pipeline::of(&line, [1, 1], [1, 1], [1, 2]);
+            let boxes = Pipeline { boxes: true, ..wide };
+            for pipeline in [Pipeline::of(&shape, [1, 1], [1, 2], [1, 2]), wide, boxes] {
                 // Devices without 16 bits in shared memory hold twice as much.
                 if pipeline.lanes() > limits.max_workgroup || 2 * pipeline.shared(operand) > limits.max_shared.into() {
                     println!("SKIPPED: {pipeline:?} on {d}: too small a workgroup");

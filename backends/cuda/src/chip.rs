@@ -122,6 +122,9 @@ impl Chip {
         if self.dialect().copies() {
             features.insert(Feature::AsyncCopy);
         }
+        if self.dialect().boxes() {
+            features.insert(Feature::TileCopy);
+        }
         let fragments = self.dialect().fragments();
         if !fragments.is_empty() {
             features.extend([Feature::Fragments, Feature::FragmentElements]);
@@ -159,13 +162,14 @@ impl Chip {
                 max_workgroup_dim: self.workgroup_dim,
                 max_groups: self.groups,
                 max_shared: self.shared,
-                // 4,096 bytes of parameters on every chip and driver, 8 of them a pointer.
+                // 4,096 bytes of parameters on every chip and driver, 8 of them a pointer, 128 a map of a tensor, of which a kernel
+                // has four.
                 max_bindings: 64,
                 max_binding_bytes: self.memory,
                 // What an allocation is aligned to; a vector needs 16.
                 binding_align: 256,
                 copy_align: 1,
-                max_scalars: 4096 - 64 * 8 - 64,
+                max_scalars: 4096 - 64 * 8 - 4 * 128 - 64,
                 queues: crate::QUEUES,
             },
             // Of events, by the reference of cuEventElapsedTime about half a microsecond.

@@ -7,6 +7,7 @@
 
 mod api;
 mod blas;
+mod boxes;
 pub mod chip;
 mod context;
 mod device;

@@ -3,6 +3,7 @@
 
 use crate::{
     blas,
+    boxes::Tensor,
     context::Module,
     device::Device,
     nvrtc::{self, Failure, Nvrtc},
@@ -36,6 +37,8 @@ pub struct Kernel {
     pub name: String,
     pub function: CUfunction,
     pub args: Vec<Arg>,
+    /// Tensors of which it copies boxes: parameters behind those.
+    pub tensors: Vec<Tensor>,
     pub bindings: usize,
     pub scalars: usize,
     pub workgroup: [u32; 3],
@@ -128,6 +131,7 @@ impl Device {
             name: kernel.name.clone(),
             function,
             args,
+            tensors: text.boxes.iter().map(|b| Tensor::of(kernel, b)).collect::<Result<_>>()?,
             bindings: kernel.buffers().count(),
             scalars: scalars as usize,
             workgroup: kernel.workgroup,

@@ -197,7 +197,13 @@ impl Device {
                 }
             });
         }
+        let mut maps = vec![];
+        for tensor in &program.tensors {
+            let at = self.range(&bindings[tensor.binding])?;
+            maps.push(tensor.map(&self.context, &program.name, at, scalars)?);
+        }
         let mut pointers: Vec<*mut c_void> = values.iter_mut().map(|v| (&raw mut *v).cast()).collect();
+        pointers.extend(maps.iter_mut().map(|m| (&raw mut *m).cast::<c_void>()));
         let [x, y, z] = program.workgroup;
         let code = unsafe {
             (self.context.api.cuLaunchKernel)(

@@ -4,9 +4,9 @@
 mod common;
 
 use anychip_hal::{
-    Command, Driver, Error, Memory, Module, Range, RawBuffer, RawDevice, Result, Submission, Ticket, Work,
+    Command, DType, Driver, Error, Memory, Module, Range, RawBuffer, RawDevice, Result, Submission, Ticket, Work,
     ir::{
-        Kernel, ParamKind, Role,
+        Access, Builder, Builtin, Elem, Kernel, Op, Param, ParamKind, Place, Role, Swizzle, TileView,
         legal::{Target, legalize},
     },
 };
@@ -60,6 +60,38 @@ fn add(d: &dyn RawDevice) -> Kernel {
     legalize(&vector_add("add_or_fail"), &target).expect("legal")
 }
 
+/// Copies 4 lines of 16 numbers, as a box.
+fn boxed(d: &dyn RawDevice) -> Kernel {
+    let mut b = Builder::new("box_or_fail", [64, 1, 1]);
+    let x = b.param("x", ParamKind::Buffer { elem: DType::F32, access: Access::Read, align: 16 });
+    let out = b.buffer("out", DType::F32, Access::Write);
+    let mut scalar = |name| b.param(name, ParamKind::Scalar { elem: Elem::Idx, role: Role::User });
+    let (origin, far) = (scalar("origin"), scalar("far"));
+    let view = TileView { origin, extents: vec![far; 2], strides: vec![far], size: [4, 16] };
+    let (tile, bars) = (b.shared("tile", DType::F32, 64), b.shared("bars", DType::U64, 1));
+    let (zero, begin, lane) = (b.u32(0), b.idx(0), b.builtin(Builtin::LocalId(0)));
+    let (dst_index, slot, parity, swizzle) = (zero, zero, zero, Swizzle::NONE);
+    b.effect(Op::CopyTile { dst: tile, dst_index, src: x, view, at: vec![begin; 2], swizzle, bars, slot });
+    b.effect(Op::TileCommit { bars, slot });
+    b.effect(Op::TileWait { bars, slot, parity });
+    b.barrier();
+    let v = b.load(Place::Shared(tile), lane);
+    b.store(Place::Buffer(out), lane, v);
+    let k = b.finish().expect("a well-formed kernel");
+    legalize(&k, &Target { info: d.info(), idx_bits: 32, checked: false }).expect("legal")
+}
+
+/// The scalars of a launch, by what a parameter is.
+fn packed(kernel: &Kernel, number: impl Fn(&Param) -> u32) -> Vec<u8> {
+    let (slots, bytes) = kernel.scalar_layout();
+    let mut scalars = vec![0; bytes as usize];
+    for s in slots {
+        let n = number(&kernel.params[s.param.at()]);
+        scalars[s.offset as usize..][..4].copy_from_slice(&n.to_le_bytes());
+    }
+    scalars
+}
+
 fn all(buffer: RawBuffer) -> Range {
     Range { buffer, offset: 0, bytes: 256 }
 }
@@ -69,28 +101,27 @@ fn finish(d: &dyn RawDevice, t: Ticket) -> Result<()> {
     Ok(())
 }
 
-/// Everything once: memory of each kind, a kernel, both queues, spans, a recorded list. What is left when a step fails is left to
+/// Everything once: memory of each kind, a kernel, one that copies boxes, both queues, spans, a recorded list. What is left when a step fails is left to
 /// the drop of the device.
 fn work() -> Result<()> {
     let d: Arc<dyn RawDevice> = driver().open(0)?;
     let b = |m| d.alloc(256, m);
     let (up, x, y, z, down) =
         (b(Memory::Upload)?, b(Memory::Device)?, b(Memory::Device)?, b(Memory::Device)?, b(Memory::Readback)?);
-    let kernel = add(&*d);
+    let moved = b(Memory::Device)?;
+    let (kernel, copy) = (add(&*d), boxed(&*d));
     let program = d.load(&Module::Kernel(&kernel), None)?.program;
-    let (slots, bytes) = kernel.scalar_layout();
-    let mut scalars = vec![0; bytes as usize];
-    for s in slots {
-        if let ParamKind::Scalar { role: Role::Len(_), .. } = kernel.params[s.param.at()].kind {
-            scalars[s.offset as usize..][..4].copy_from_slice(&64u32.to_le_bytes());
-        }
-    }
+    let copier = d.load(&Module::Kernel(&copy), None)?.program;
+    let is_len = |p: &Param| matches!(p.kind, ParamKind::Scalar { role: Role::Len(_), .. });
+    let scalars = packed(&kernel, |p| if is_len(p) { 64 } else { 0 });
+    let far = packed(&copy, |p| if p.name == "far" { 16 } else { 0 });
     d.host_write(up, 0, &bytes_of(&[1.5f32; 64], f32::to_le_bytes))?;
     let commands = [
         Command::Copy { src: all(up), dst: all(x) },
         Command::Fill { dst: all(y), word: 2.0f32.to_bits() },
         Command::Launch { program, groups: [1; 3], bindings: vec![all(x), all(y), all(z)], scalars },
-        Command::Copy { src: all(z), dst: all(down) },
+        Command::Launch { program: copier, groups: [1; 3], bindings: vec![all(z), all(moved)], scalars: far },
+        Command::Copy { src: all(moved), dst: all(down) },
     ];
     let submit = |queue, after: &[Ticket], work, profile| d.submit(&Submission { queue, after, work, profile });
     let first = submit(0, &[], Work::Commands(&commands), true)?;
@@ -104,8 +135,8 @@ fn work() -> Result<()> {
     d.host_read(down, 0, &mut got)?;
     assert_eq!(f32s(&got), [3.5; 64], "what went through without an error is right");
     d.release(list);
-    d.unload(program);
-    [up, x, y, z, down].iter().for_each(|b| d.free(*b));
+    [program, copier].iter().for_each(|p| d.unload(*p));
+    [up, x, y, z, moved, down].iter().for_each(|b| d.free(*b));
     Ok(())
 }
 

@@ -12,8 +12,9 @@ use anychip_hal::{
     device::{Checks, Grid, Step},
     info::FragmentShape,
     ir::{
-        Kernel,
+        Kernel, Op,
         legal::{Target, legalize},
+        visit,
     },
     op::{BinaryOp, UnaryOp},
     render::c::{Cuda, Dialect, render},
@@ -148,6 +149,18 @@ fn pipelines_multiply_any_extents_in_any_layout() {
                     let read = pipeline::reads(&p, DType::F16, &mm.a, &mm.b);
                     assert_eq!(read, by_columns[1] || s.n == 64, "{p:?}");
                     let Some(made) = pipeline::matmul(mm, p).expect("a kernel") else { continue };
+                    // SAFETY: as below.
+                    let got = common::f32s(&run(&device, made, &inputs, want.len() * 4, unsafe { Checks::off() }));
+                    assert!(got == want, "{dims:?}, by columns {by_columns:?}, {p:?}");
+                    // The same with boxes, where every line begins at a multiple of 16 bytes.
+                    let p = Pipeline { boxes: true, ..p };
+                    let mm = product(DType::F16, DType::F32, dims, by_columns);
+                    let whole = inner % 8 == 0 && (by_columns[1] || cols % 8 == 0);
+                    assert_eq!(pipeline::reads(&p, DType::F16, &mm.a, &mm.b), whole, "{p:?}");
+                    let made = pipeline::matmul(mm, p).expect("a kernel").expect("it was made without");
+                    let mut boxes = false;
+                    visit(&made.kernel.body, &mut |i| boxes |= matches!(i.op, Op::CopyTile { .. }));
+                    assert_eq!(boxes, whole, "{p:?}");
                     // SAFETY: as below.
                     let got = common::f32s(&run(&device, made, &inputs, want.len() * 4, unsafe { Checks::off() }));
                     assert!(got == want, "{dims:?}, by columns {by_columns:?}, {p:?}");
@@ -302,6 +315,7 @@ fn no_schedule_of_fragments_spills() {
             let pipelines = schedule::fragments::pipelines(&info, &problem);
             assert!(pipelines.iter().any(|p| p.tile()[..2] == [128, 128]), "{capability:?}");
             assert_eq!(pipelines.iter().any(|p| p.wide), capability == (9, 0));
+            assert_eq!(pipelines.iter().any(|p| p.boxes), capability == (9, 0));
             for p in pipelines.into_iter().filter(|p| p.shape[1] >= 16 && (p.wide || col_stride == 1)) {
                 let made = pipeline::matmul(product(dtype, dtype, [1, n, n, n], [false, col_stride != 1]), p);
                 let (bytes, log) =

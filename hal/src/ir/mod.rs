@@ -19,8 +19,8 @@
 //! * `idx` is an unsigned integer of 32 or 64 bits, chosen when the kernel is legalised.
 //! * A grid is linear unless the kernel uses a dimension above 0: hal folds it where a dimension is limited.
 //!   A workgroup is numbered with dimension 0 fastest.
-//! * Barriers, group operations, subgroup operations and fragments stand in control flow that is uniform over
-//!   their scope.
+//! * Barriers, group operations, subgroup operations, fragments and copies of boxes stand in control flow that is uniform
+//!   over their scope.
 
 pub mod build;
 pub mod fp8;
@@ -42,8 +42,8 @@ pub use op::{
     AtomicOp, BinaryOp, Builtin, CmpOp, FragOperand, Layout, Op, ReduceOp, SubgroupOp, Swizzle, UnaryOp, Unroll,
 };
 pub use types::{
-    Access, Array, Elem, Frag, FragRole, Param, ParamId, ParamKind, Place, PrivateId, Role, Scope, SharedId, Type,
-    Value, Var, VarId,
+    Access, Array, Elem, Frag, FragRole, Param, ParamId, ParamKind, Place, PrivateId, Role, Scope, SharedId, TileView,
+    Type, Value, Var, VarId,
 };
 
 /// Version of the language; raised when something is appended.

@@ -1,6 +1,6 @@
 //! What a kernel can do: the operations and their operands. Their meaning stands in the front page of [`ir`](super).
 
-use super::{Block, ParamId, Place, Scope, SharedId, Value, VarId};
+use super::{Block, ParamId, Place, Scope, SharedId, TileView, Value, VarId};
 use serde::{Deserialize, Serialize};
 
 /// Numbers that a lane finds in its surroundings.
@@ -373,6 +373,42 @@ pub enum Op {
     CopyCommit,
     /// Waits until at most this many groups are open; a workgroup barrier is still needed for other lanes' copies.
     CopyWait(u32),
+    /// Starts copying a box of a tensor in a buffer to shared memory, by the workgroup as a whole. Elements outside of the tensor are
+    /// zero in the box. What was read of its place before is behind a barrier. It belongs to the slot's next [`Op::TileCommit`].
+    CopyTile {
+        /// To; the box lies there by rows.
+        dst: SharedId,
+        /// First element there, u32.
+        dst_index: Value,
+        /// From.
+        src: ParamId,
+        /// The tensor in it, and the box.
+        view: TileView,
+        /// The box's first element in each of the tensor's axes.
+        at: Vec<Value>,
+        /// How the box is permuted.
+        swizzle: Swizzle,
+        /// An array of u64 that serves such copies and nothing else, an element a slot.
+        bars: SharedId,
+        /// Which slot, u32.
+        slot: Value,
+    },
+    /// Closes a round of a slot's copies.
+    TileCommit {
+        /// The slots.
+        bars: SharedId,
+        /// Which, u32.
+        slot: Value,
+    },
+    /// Waits for a slot's round, as [`Op::CopyWait`] does: a workgroup barrier is still needed. Every round is waited for, in order.
+    TileWait {
+        /// The slots.
+        bars: SharedId,
+        /// Which, u32.
+        slot: Value,
+        /// The round's number from 0 on, modulo 2, u32.
+        parity: Value,
+    },
     /// A fragment of one value.
     FragFill(Value),
     /// Loads a fragment; `stride` (u32) elements between rows (columns for `ColMajor`).

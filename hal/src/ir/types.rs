@@ -201,6 +201,33 @@ id!(
     PrivateId
 );
 
+/// A tensor within a buffer, of which boxes are copied ([`super::Op::CopyTile`]). Scalars of the launch say where it lies: a device that
+/// copies boxes itself is told before the kernel begins. It wants the tensor and its strides to be multiples of 16 bytes, and a launch
+/// with others fails there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TileView {
+    /// The tensor's first element in the buffer.
+    pub origin: ParamId,
+    /// Extents, outermost first: 2 to 5 of them.
+    pub extents: Vec<ParamId>,
+    /// Elements between neighbours, of all axes but the last, whose elements lie side by side.
+    pub strides: Vec<ParamId>,
+    /// Rows and columns of a box: along the last two axes, one along the others.
+    pub size: [u16; 2],
+}
+
+impl TileView {
+    /// All its scalars.
+    pub fn scalars(&self) -> impl Iterator<Item = ParamId> + '_ {
+        [self.origin].into_iter().chain(self.extents.iter().chain(&self.strides).copied())
+    }
+
+    /// Elements of a box.
+    pub fn elements(&self) -> u32 {
+        u32::from(self.size[0]) * u32::from(self.size[1])
+    }
+}
+
 /// How a kernel uses a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Access {

@@ -37,6 +37,7 @@ fn collective(k: &Kernel, op: &Op) -> Option<&'static str> {
         Op::Barrier(_) => Some("a barrier"),
         Op::GroupReduce(..) => Some("a workgroup reduction"),
         Op::Subgroup { .. } => Some("a subgroup operation"),
+        Op::CopyTile { .. } | Op::TileCommit { .. } | Op::TileWait { .. } => Some("a copy of the whole workgroup"),
         Op::FragFill(_)
         | Op::FragLoad { .. }
         | Op::FragMma { .. }

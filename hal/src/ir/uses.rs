@@ -82,6 +82,18 @@ macro_rules! each_operand {
                     $f(n);
                 }
             }
+            Op::CopyTile { dst_index, at, slot, .. } => {
+                $f(dst_index);
+                for v in at {
+                    $f(v);
+                }
+                $f(slot);
+            }
+            Op::TileCommit { slot, .. } => $f(slot),
+            Op::TileWait { slot, parity, .. } => {
+                $f(slot);
+                $f(parity);
+            }
             Op::FragLoad { index, stride, .. } => {
                 $f(index);
                 $f(stride);

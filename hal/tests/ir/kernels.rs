@@ -126,6 +126,16 @@ pub fn every_op() -> Kernel {
     }
     b.effect(Op::CopyCommit);
     b.effect(Op::CopyWait(1));
+    let idx = ParamKind::Scalar { elem: Elem::Idx, role: Role::User };
+    let far = b.param("far", idx);
+    let bars = b.shared("bars", DType::U64, 2);
+    for (rank, swizzle) in [(2, Swizzle::NONE), (3, Swizzle { bits: 3, shift: 0 })] {
+        let view = TileView { origin: far, extents: vec![far; rank], strides: vec![far; rank - 1], size: [4, 16] };
+        let at = vec![at; rank];
+        b.effect(Op::CopyTile { dst: tile, dst_index: u, src: x, view, at, swizzle, bars, slot: u });
+    }
+    b.effect(Op::TileCommit { bars, slot: u });
+    b.effect(Op::TileWait { bars, slot: u, parity: u });
     let frag = |role| Type::Frag(Frag { role, ..FRAG });
     let acc = b.define(frag(FragRole::Acc), Op::FragFill(f));
     let swizzle = Swizzle { bits: 3, shift: 1 };

@@ -228,6 +228,51 @@ fn collective_operations_need_uniform_control_flow() {
     });
 }
 
+/// A box of two axes of the bench's buffer, changed.
+fn box_of(t: &mut Bench, change: impl FnOnce(&mut Bench, &mut Op)) {
+    let far = t.b.param("far", ParamKind::Scalar { elem: Elem::Idx, role: Role::User });
+    let bars = t.b.shared("bars", DType::U64, 1);
+    let view = TileView { origin: far, extents: vec![far; 2], strides: vec![far], size: [2, 4] };
+    let (dst, src, at, slot) = (t.shared, t.read, vec![t.one; 2], t.one);
+    let mut op = Op::CopyTile { dst, dst_index: t.one, src, view, at, swizzle: Swizzle::NONE, bars, slot };
+    change(t, &mut op);
+    t.b.effect(op);
+}
+
+#[test]
+fn copies_of_boxes() {
+    fn with(what: &str, change: impl FnOnce(&mut Bench, &mut TileView, &mut Vec<Value>, &mut SharedId)) {
+        refused(what, |t| {
+            box_of(t, |t, op| {
+                let Op::CopyTile { view, at, bars, .. } = op else { return };
+                change(t, view, at, bars);
+            });
+        });
+    }
+    accepted(|t| box_of(t, |_, _| {}));
+    with("a tensor of 1 axes; 2 to 5", |_, view, _, _| view.extents.truncate(1));
+    with("one stride less, and a box of it as many coordinates", |_, view, _, _| view.strides.push(view.origin));
+    with("one stride less, and a box of it as many coordinates", |t, _, at, _| at.push(t.one));
+    with("a scalar of idx is accepted", |t, view, _, _| view.extents[0] = t.write);
+    with("a scalar of idx is accepted", |_, view, _, _| view.strides[0] = ParamId(99));
+    with("a box of 0x4; 1 to 256 each", |_, view, _, _| view.size[0] = 0);
+    with("where a box begins is f32", |t, _, at, _| at[1] = t.f);
+    with("a shared array of f32; u64 is accepted", |t, _, _, bars| *bars = t.shared);
+    refused("loads from buffer y", |t| {
+        box_of(t, |t, op| {
+            if let Op::CopyTile { src, .. } = op {
+                *src = t.write;
+            }
+        });
+    });
+    refused("a copy of the whole workgroup stands in control flow", |t| {
+        let first = t.b.compare(CmpOp::Lt, t.lane, t.one);
+        t.b.begin_if(first);
+        box_of(t, |_, _| {});
+        t.b.end_if();
+    });
+}
+
 #[test]
 fn declarations() {
     let good = bench().b.finish().expect("built");

@@ -9,6 +9,7 @@
 
 pub mod attention;
 pub mod body;
+pub mod boxes;
 pub mod emit;
 pub mod fragments;
 mod functions;

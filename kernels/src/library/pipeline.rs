@@ -49,6 +49,9 @@ pub struct Pipeline {
     /// all its lanes.
     #[serde(default)]
     pub wide: bool,
+    /// The device copies the tiles as [`super::boxes`]; else lanes do. Of wide ones only.
+    #[serde(default)]
+    pub boxes: bool,
 }
 
 /// Rows of tiles that are worked on together, so that they share what they read through the device's cache.
@@ -64,7 +67,20 @@ impl Pipeline {
     ) -> Pipeline {
         let (acc, of) = (shape.acc, [shape.m, shape.n, shape.k]);
         let (subgroup, wide) = (32 * u32::from(shape.subgroups), shape.subgroups > 1);
-        Pipeline { shape: of, acc, rows, cols, down, across, deep, stages, subgroup, swizzled: true, wide }
+        Pipeline {
+            shape: of,
+            acc,
+            rows,
+            cols,
+            down,
+            across,
+            deep,
+            stages,
+            subgroup,
+            swizzled: true,
+            wide,
+            boxes: false,
+        }
     }
 
     /// Lanes of a workgroup.
@@ -84,7 +100,9 @@ impl Pipeline {
         let strip = u64::from(self.shape[0]) * u64::from(self.cols * u32::from(self.shape[1]));
         let strips = strip * u64::from(self.down * self.across) * self.acc.size() as u64;
         let strips = if self.wide { 0 } else { strips };
-        (m + n) * k * u64::from(self.stages) * dtype.size() as u64 + strips
+        // The barriers of boxes, with what aligns the tiles behind them.
+        let slots = if self.boxes { 1024 } else { 0 };
+        (m + n) * k * u64::from(self.stages) * dtype.size() as u64 + strips + slots
     }
 
     /// Whether its tiles can be made at all: lines are powers of two, and every stage begins where a permutation does.

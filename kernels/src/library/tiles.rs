@@ -120,11 +120,6 @@ impl Side {
         side
     }
 
-    /// How its tiles are permuted.
-    pub fn swizzle(&self) -> Swizzle {
-        self.swizzle
-    }
-
     /// Elements of a stage.
     pub fn stage(&self) -> u32 {
         self.line * self.lines

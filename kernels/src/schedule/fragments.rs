@@ -49,7 +49,8 @@ const PIPELINES: [([u32; 2], [u32; 2], [u32; 2]); 8] = [
 ];
 
 /// The same of fragments that a workgroup holds, a stage as deep as one product: one high, and one wide or several of a line each. With
-/// three stages two workgroups of 128 x 128 share a processor of Hopper. None was timed: there was no chip.
+/// three stages two workgroups of 128 x 128 share a processor of Hopper. None was timed, with copies by lanes or in boxes: there was no
+/// chip, so that the model takes lanes, and boxes where they were measured.
 const WIDE: [([u32; 2], [u32; 2], [u32; 2]); 4] =
     [([1, 1], [1, 1], [1, 4]), ([1, 1], [1, 1], [1, 3]), ([1, 2], [1, 1], [1, 3]), ([1, 4], [1, 1], [1, 4])];
 /// Sums of a lane that it keeps in registers with all else.
@@ -58,6 +59,13 @@ const MOST_SUMS: u32 = 128;
 /// The device's products of this type.
 fn products(info: &DeviceInfo, dtype: DType, sums: DType) -> impl Iterator<Item = &FragmentShape> {
     info.fragments.iter().filter(move |s| s.a == dtype && s.b == dtype && s.acc == sums)
+}
+
+/// Whether lines of dense operands begin at multiples of 16 bytes, as boxes want them, on a device that copies such.
+fn boxed(info: &DeviceInfo, p: &Problem) -> bool {
+    let right = if p.col_stride == 1 { p.cols } else { p.inner };
+    let whole = |line: usize| (line * p.dtype.size()).is_multiple_of(16);
+    info.has(Feature::TileCopy) && whole(p.inner) && whole(right)
 }
 
 /// Pipelines that a device can run, larger tiles first.
@@ -72,11 +80,14 @@ pub fn pipelines(info: &DeviceInfo, p: &Problem) -> Vec<Pipeline> {
     for shape in products(info, p.dtype, sums) {
         let wide = shape.subgroups > 1;
         let schedules = if wide { &WIDE[..] } else { &PIPELINES[..] };
-        for &(fragments, subgroups, [deep, stages]) in schedules {
+        // Copied by lanes, and in boxes where the device copies such.
+        let ways: &[bool] = if wide && boxed(info, p) { &[false, true] } else { &[false] };
+        let all = ways.iter().flat_map(|&boxes| schedules.iter().map(move |s| (boxes, s)));
+        for (boxes, &(fragments, subgroups, [deep, stages])) in all {
             // Without copies that run apart, more stages only take room.
             let stages = if info.has(Feature::AsyncCopy) { stages } else { 2 };
             let of = Pipeline::of(shape, fragments, subgroups, [deep, stages]);
-            let pipeline = Pipeline { subgroup: subgroup * u32::from(shape.subgroups), ..of };
+            let pipeline = Pipeline { subgroup: subgroup * u32::from(shape.subgroups), boxes, ..of };
             let held = pipeline.shared(p.dtype) <= u64::from(info.limits.max_shared);
             let lanes = pipeline.lanes() <= info.limits.max_workgroup;
             let [rows, cols, _] = pipeline.tile();

@@ -204,6 +204,7 @@ impl std::fmt::Display for Schedule {
                 let ([rows, cols, depth], [m, n, k]) = (p.tile(), p.shape);
                 write!(f, "fragments of {m}x{n}x{k}, tile {rows}x{cols}, {} stages of {depth}, ", p.stages)?;
                 match p.wide {
+                    true if p.boxes => write!(f, "{} lanes together, boxes copied", p.subgroup),
                     true => write!(f, "{} lanes together", p.subgroup),
                     false => write!(f, "{}x{} subgroups", p.down, p.across),
                 }

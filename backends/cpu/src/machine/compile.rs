@@ -564,7 +564,9 @@ impl<'k> Lowering<'k> {
             }
             Op::CopyCommit | Op::CopyWait(_) => vec![],
             Op::Subgroup { .. } => return self.refuse("subgroup operation", loc),
-            Op::CopyAsync { .. } => return self.refuse("asynchronous copy", loc),
+            Op::CopyAsync { .. } | Op::CopyTile { .. } | Op::TileCommit { .. } | Op::TileWait { .. } => {
+                return self.refuse("asynchronous copy", loc);
+            }
             Op::FragFill(_)
             | Op::FragLoad { .. }
             | Op::FragMma { .. }

@@ -81,6 +81,9 @@ pub(super) fn operands(op: &Op) -> Vec<Value> {
             of
         }
         Op::CopyAsync { dst_index, src_index, .. } => vec![*dst_index, *src_index],
+        Op::CopyTile { dst_index, at, slot, .. } => [*dst_index, *slot].into_iter().chain(at.iter().copied()).collect(),
+        Op::TileCommit { slot, .. } => vec![*slot],
+        Op::TileWait { slot, parity, .. } => vec![*slot, *parity],
         Op::FragLoad { index, stride, .. } => vec![*index, *stride],
         Op::FragMma { acc, .. } => vec![*acc],
         Op::FragStore { frag, index, stride, .. } => vec![*frag, *index, *stride],
@@ -109,6 +112,9 @@ pub(super) fn is_pure(op: &Op) -> bool {
             | Op::CopyAsync { .. }
             | Op::CopyCommit
             | Op::CopyWait(_)
+            | Op::CopyTile { .. }
+            | Op::TileCommit { .. }
+            | Op::TileWait { .. }
             | Op::FragStore { .. }
             | Op::FragEach { .. }
             | Op::FragMap { .. }

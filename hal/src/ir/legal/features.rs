@@ -20,6 +20,7 @@ pub fn features(k: &Kernel) -> BTreeSet<Feature> {
             Op::Subgroup { op: SubgroupOp::Reduce(_) | SubgroupOp::ScanAdd, .. } => Feature::SubgroupReduce,
             Op::Subgroup { .. } => Feature::SubgroupShuffle,
             Op::CopyAsync { .. } | Op::CopyCommit | Op::CopyWait(_) => Feature::AsyncCopy,
+            Op::CopyTile { .. } | Op::TileCommit { .. } | Op::TileWait { .. } => Feature::TileCopy,
             Op::FragFill(_)
             | Op::FragLoad { .. }
             | Op::FragMma { .. }

@@ -263,7 +263,7 @@ fn first_index(e: &mut Emit, place: Place, index: Value) -> Value {
 }
 
 /// The element index after the permutation that [`Swizzle`] describes.
-fn swizzled(e: &mut Emit, s: Swizzle, elem: Elem, at: Value) -> Value {
+pub(super) fn swizzled(e: &mut Emit, s: Swizzle, elem: Elem, at: Value) -> Value {
     if s.bits == 0 {
         return at;
     }

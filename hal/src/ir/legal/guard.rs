@@ -112,7 +112,7 @@ impl Guard {
                     self.checked && *place == Place::Buffer(b)
                 }
                 Op::FragLoad { place, .. } | Op::FragStore { place, .. } => self.checked && *place == Place::Buffer(b),
-                Op::CopyAsync { src, .. } => self.checked && *src == b,
+                Op::CopyAsync { src, .. } | Op::CopyTile { src, .. } => self.checked && *src == b,
                 _ => false,
             }
         });

@@ -12,7 +12,7 @@
 //! Afterwards: `idx_bits` is 32 or 64; no `BufLen`, `GlobalId`, `LocalSize`, `Unpack`, `AssumeMultiple`; buffer indices are
 //! `idx` with the hidden offset added; the steps of for-loops are at least 1; the condition of `select` has as many lanes
 //! as its choices; features that the device lacks are gone. In checked kernels fragments and asynchronous copies
-//! are always lowered, because their accesses are guarded one by one.
+//! are always lowered, because their accesses are guarded one by one. Copies of boxes are lowered in a kernel all or none.
 
 mod align;
 mod arith;
@@ -34,6 +34,7 @@ mod small;
 mod spill;
 mod storage;
 mod sweep;
+mod tile;
 
 use super::*;
 use crate::{
@@ -82,7 +83,11 @@ pub fn legalize(k: &Kernel, t: &Target<'_>) -> Result<Kernel> {
     if t.info.vector_bytes > 0 {
         align::mark(&mut kernel);
     }
+    let boxes = uses.contains(&Feature::TileCopy) && !tile::all_native(&kernel, t);
     let mut e = Emit::new(kernel);
+    if boxes {
+        rewrite(&mut e, &mut tile::Tiles)?;
+    }
     let fragments = uses.contains(&Feature::Fragments) && fragment::must_lower(k, t.info, t.checked);
     let copies = uses.contains(&Feature::AsyncCopy) && (t.checked || !t.info.has(Feature::AsyncCopy));
     let mut some = copies;

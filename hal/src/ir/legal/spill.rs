@@ -15,6 +15,12 @@ struct Spill {
 
 /// Moves all scalars of a legalised kernel into a hidden buffer. Offsets and lengths of the layout before stay true.
 pub fn spill_scalars(k: &Kernel) -> Result<Kernel> {
+    let mut boxes = false;
+    visit(&k.body, &mut |i| boxes |= matches!(i.op, Op::CopyTile { .. }));
+    if boxes {
+        let why = "a device that copies boxes of tensors is told of them by scalars of the launch, of which there are too many";
+        return Err(crate::Error::unsupported(format!("kernel {}", k.name), why));
+    }
     let (slots, _) = k.scalar_layout();
     let mut e = Emit::new(k.clone());
     let name = e.param_name("scalars", "");

@@ -109,6 +109,12 @@ fn renumber(k: &mut Kernel) {
             | Op::FragLoad { place, .. }
             | Op::FragStore { place, .. } => array(place),
             Op::CopyAsync { dst, .. } => dst.0 = shared.see(&k.shared, dst.0),
+            Op::CopyTile { dst, bars, .. } => {
+                for s in [dst, bars] {
+                    s.0 = shared.see(&k.shared, s.0);
+                }
+            }
+            Op::TileCommit { bars, .. } | Op::TileWait { bars, .. } => bars.0 = shared.see(&k.shared, bars.0),
             Op::FragMma { a, b, .. } => {
                 for o in [a, b] {
                     if let FragOperand::Tile { shared: s, .. } = o {

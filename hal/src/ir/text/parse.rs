@@ -532,6 +532,31 @@ impl<'a> Parser<'a> {
                 let take = if self.takes("take")? { Some(self.value()?) } else { None };
                 Op::CopyAsync { dst, dst_index, src, src_index, elems, take, aligned: self.takes("aligned")? }
             }
+            "copy_tile" => {
+                let (dst, dst_index) = (self.shared()?, self.bracketed()?);
+                self.mark(',')?;
+                let src = self.param()?;
+                self.keyword("origin")?;
+                let origin = self.param()?;
+                self.keyword("extents")?;
+                let extents = self.list(Self::param)?;
+                self.keyword("strides")?;
+                let strides = self.list(Self::param)?;
+                self.keyword("size")?;
+                let size = [self.number("a box's rows")?, self.number("a box's columns")?];
+                self.keyword("at")?;
+                let at = self.list(Self::value)?;
+                let swizzle = if self.takes("swizzle")? { self.swizzle()? } else { Swizzle::NONE };
+                self.keyword("slot")?;
+                let (bars, slot) = (self.shared()?, self.bracketed()?);
+                let view = TileView { origin, extents, strides, size };
+                Op::CopyTile { dst, dst_index, src, view, at, swizzle, bars, slot }
+            }
+            "tile_commit" => Op::TileCommit { bars: self.shared()?, slot: self.bracketed()? },
+            "tile_wait" => {
+                let (bars, slot) = (self.shared()?, self.bracketed()?);
+                Op::TileWait { bars, slot, parity: self.next_value()? }
+            }
             "copy_commit" => Op::CopyCommit,
             "copy_wait" => Op::CopyWait(self.number("groups of copies")?),
             "frag_fill" => Op::FragFill(self.value()?),

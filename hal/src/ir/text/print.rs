@@ -271,6 +271,20 @@ impl Kernel {
                 }
                 f.write_str(if *aligned { " aligned" } else { "" })
             }
+            Op::CopyTile { dst, dst_index, src, view, at, swizzle, bars, slot } => {
+                let list = |of: Vec<String>| of.join(", ");
+                let params = |of: &[ParamId]| list(of.iter().map(|p| format!("p{}", p.0)).collect());
+                let at = list(at.iter().map(Value::to_string).collect());
+                write!(f, "copy_tile s{}[{dst_index}], p{} origin p{} ", dst.0, src.0, view.origin.0)?;
+                write!(f, "extents [{}] strides [{}] ", params(&view.extents), params(&view.strides))?;
+                write!(f, "size {} {} at [{at}]", view.size[0], view.size[1])?;
+                if *swizzle != Swizzle::NONE {
+                    write!(f, " swizzle {} {}", swizzle.bits, swizzle.shift)?;
+                }
+                write!(f, " slot s{}[{slot}]", bars.0)
+            }
+            Op::TileCommit { bars, slot } => write!(f, "tile_commit s{}[{slot}]", bars.0),
+            Op::TileWait { bars, slot, parity } => write!(f, "tile_wait s{}[{slot}], {parity}", bars.0),
             Op::CopyCommit => f.write_str("copy_commit"),
             Op::CopyWait(n) => write!(f, "copy_wait {n}"),
             Op::FragFill(v) => write!(f, "frag_fill {v}"),

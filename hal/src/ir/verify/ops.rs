@@ -239,6 +239,41 @@ impl Verifier<'_> {
                 }
                 return Ok(Want::Nothing);
             }
+            Op::CopyTile { dst, dst_index, src, view, at, swizzle, bars, slot } => {
+                let to = self.shared(*dst)?.elem;
+                let from = self.place(Place::Buffer(*src), true, false)?;
+                ensure!(to == from, "copies elements of {} to a shared array of {}", from.name(), to.name());
+                self.is("the first element of a box in shared memory", *dst_index, Type::U32)?;
+                let rank = view.extents.len();
+                ensure!((2..=5).contains(&rank), "a box of a tensor of {rank} axes; 2 to 5 are accepted");
+                let counts = view.strides.len() + 1 == rank && at.len() == rank;
+                ensure!(counts, "a tensor of {rank} axes has one stride less, and a box of it as many coordinates");
+                for p in view.scalars() {
+                    let kind = self.k.params.get(p.at()).map(|p| p.kind);
+                    let idx = matches!(kind, Some(ParamKind::Scalar { elem: Elem::Idx, .. }));
+                    ensure!(idx, "parameter {} says how a tensor lies; a scalar of idx is accepted", p.0);
+                }
+                let [rows, cols] = view.size;
+                ensure!(
+                    (1..=256).contains(&rows) && (1..=256).contains(&cols),
+                    "a box of {rows}x{cols}; 1 to 256 each"
+                );
+                for v in at {
+                    self.index("where a box begins", *v)?;
+                }
+                self.swizzle(*swizzle)?;
+                self.slot(*bars, *slot)?;
+                return Ok(Want::Nothing);
+            }
+            Op::TileCommit { bars, slot } => {
+                self.slot(*bars, *slot)?;
+                return Ok(Want::Nothing);
+            }
+            Op::TileWait { bars, slot, parity } => {
+                self.slot(*bars, *slot)?;
+                self.is("the parity of a round", *parity, Type::U32)?;
+                return Ok(Want::Nothing);
+            }
             Op::FragFill(v) => match declared()? {
                 t @ Type::Frag(f) => {
                     self.is("what a fragment is filled with", *v, self.element(*v, f)?)?;
@@ -320,6 +355,12 @@ impl Verifier<'_> {
         let (bits, shift) = (s.bits, s.shift);
         ensure!(bits <= 7 && shift <= 15, "a swizzle of {bits} bits shifted by {shift}; up to 7 and 15 are accepted");
         Ok(())
+    }
+
+    fn slot(&self, bars: SharedId, slot: Value) -> Check {
+        let e = self.shared(bars)?.elem;
+        ensure!(e == Elem::D(DType::U64), "slots of copies in a shared array of {}; u64 is accepted", e.name());
+        self.is("a slot of copies", slot, Type::U32)
     }
 
     fn tile(&self, place: Place, reads: bool, f: Frag, index: Value, stride: Value) -> Check {

@@ -10,6 +10,8 @@
 //! * Arrays of a workgroup beyond 48 KiB are not declared but asked for by the launch ([`super::Rendered::shared`]).
 //! * Fragments are those of mma.sync (`cuda_mma.cuh`, before sm_75 `cuda_volta.cuh`), loaded by ldmatrix where a tile's rows lie
 //!   aligned; copies are cp.async. Both have a preamble of their own, for kernels that use them.
+//! * Boxes of tensors are copied by cp.async.bulk.tensor (`cuda_tiles.cuh`), told by maps that the launch makes
+//!   ([`super::Rendered::boxes`]).
 //! * Fragments of a workgroup are multiplied by wgmma (`cuda_wgmma.rs`), which reads shared memory by another way than lanes write it:
 //!   a barrier fences it.
 //! * How many workgroups share a processor is the assembler's choice, and the compiler's option `RESIDENT` another.
@@ -47,6 +49,11 @@ impl Cuda {
     /// Copies to memory of the workgroup run apart from what issued them.
     pub fn copies(self) -> bool {
         self.capability >= (8, 0)
+    }
+
+    /// Whole boxes of tensors are copied there.
+    pub fn boxes(self) -> bool {
+        self.capability >= (9, 0)
     }
 
     /// The first generation with fragments, whose products are of another shape.
@@ -168,6 +175,7 @@ impl Dialect {
             barrier: "__syncthreads();",
             subgroup_barrier: Some("__syncwarp(subgroup_mask());"),
             copies: c.copies().then_some(include_str!("cuda_copy.cuh")),
+            boxes: c.boxes().then_some(include_str!("cuda_tiles.cuh")),
             fragments: (!c.fragments().is_empty()).then(|| {
                 let held = if c.is_volta() { include_str!("cuda_volta.cuh") } else { include_str!("cuda_mma.cuh") };
                 [include_str!("cuda_fragments.cuh"), held].concat()

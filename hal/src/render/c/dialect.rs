@@ -44,6 +44,8 @@ pub struct Dialect {
     pub subgroup_barrier: Option<&'static str>,
     /// What the preamble says of asynchronous copies, for kernels that have them; `None` where the legaliser lowers them.
     pub copies: Option<&'static str>,
+    /// The same of copies of boxes of tensors.
+    pub boxes: Option<&'static str>,
     /// The same of matrix fragments.
     pub fragments: Option<String>,
     /// The same of fragments that a workgroup holds, behind those.
@@ -163,6 +165,7 @@ impl Dialect {
             barrier: "barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);",
             subgroup_barrier: None,
             copies: None,
+            boxes: None,
             fragments: None,
             wide_fragments: None,
             shared_most: None,

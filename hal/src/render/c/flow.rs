@@ -108,6 +108,9 @@ impl Printer<'_> {
             | Op::FragEach { .. }
             | Op::FragMap { .. }
             | Op::CopyAsync { .. }
+            | Op::CopyTile { .. }
+            | Op::TileCommit { .. }
+            | Op::TileWait { .. }
             | Op::CopyCommit
             | Op::CopyWait(_)) => self.fragment_effect(op)?,
             Op::Break => self.line("break;"),

@@ -2,9 +2,18 @@
 //!
 //! A fragment is a value of a type of its own, `frag<role, element, m, n, k>`; whoever visits its elements asks it where they are.
 
-use super::Printer;
+use super::{Boxes, Printer};
 use crate::{Result, ir::*};
 use std::fmt::Write;
+
+impl Boxes {
+    /// The tensor of which an operation copies a box.
+    pub(super) fn of(k: &Kernel, op: &Op) -> Option<Boxes> {
+        let Op::CopyTile { dst, src, view, swizzle, .. } = op else { return None };
+        let bytes = k.elem_bytes(k.shared[dst.at()].elem);
+        Some(Boxes { buffer: *src, view: view.clone(), bytes, swizzled: *swizzle != Swizzle::NONE })
+    }
+}
 
 impl Printer<'_> {
     /// The type of a fragment.
@@ -156,6 +165,10 @@ impl Printer<'_> {
         ))
     }
 
+    fn slot(&self, bars: SharedId, slot: Value) -> String {
+        format!("{} + {}", self.place_name(Place::Shared(bars)), self.t(slot))
+    }
+
     /// What fragments and copies do.
     pub(super) fn fragment_effect(&mut self, op: &Op) -> Result<()> {
         let text = match op {
@@ -215,6 +228,22 @@ impl Printer<'_> {
                     let _ = write!(text, ", {size}u * {}", self.t(*take));
                 }
                 text + ");"
+            }
+            Op::CopyTile { dst, dst_index, view, at, bars, slot, .. } => {
+                let found = Boxes::of(self.k, op).and_then(|b| self.boxes.iter().position(|of| *of == b));
+                let Some(n) = found else { return Err(self.unsupported("a copy of a box of nothing")) };
+                let (to, bytes) =
+                    (self.place_name(Place::Shared(*dst)), view.elements() as usize * self.boxes[n].bytes);
+                let bar = self.slot(*bars, *slot);
+                let mut text = format!("copy_tile<{bytes}>({to} + {}, t{n}, {bar}", self.t(*dst_index));
+                for v in at.iter().rev() {
+                    let _ = write!(text, ", {}", self.t(*v));
+                }
+                text + ");"
+            }
+            Op::TileCommit { bars, slot } => format!("tile_commit({});", self.slot(*bars, *slot)),
+            Op::TileWait { bars, slot, parity } => {
+                format!("tile_wait({}, {});", self.slot(*bars, *slot), self.t(*parity))
             }
             Op::CopyCommit => "copy_commit();".into(),
             Op::CopyWait(n) => format!("copy_wait<{n}>();"),

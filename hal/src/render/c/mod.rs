@@ -43,6 +43,21 @@ pub struct Rendered {
     pub entry: String,
     /// Bytes of memory of the workgroup that a launch must ask for; 0 where the text declares it.
     pub shared: u32,
+    /// Tensors of which boxes are copied: the parameters behind the kernel's own.
+    pub boxes: Vec<Boxes>,
+}
+
+/// A tensor of which a kernel copies boxes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boxes {
+    /// The buffer.
+    pub buffer: ParamId,
+    /// Where it lies.
+    pub view: TileView,
+    /// Bytes of an element.
+    pub bytes: usize,
+    /// Lines of 128 bytes are permuted by eights; else not at all.
+    pub swizzled: bool,
 }
 
 /// Prints a legalised kernel. `Unsupported` names what the dialect or this printer cannot say.
@@ -63,7 +78,11 @@ pub fn render(kernel: &Kernel, dialect: &Dialect) -> Result<Rendered> {
     source.push_str(&(dialect.begin)(kernel.workgroup));
     source.push_str(&dialect.preamble);
     let uses = legal::features(kernel);
-    let parts = [(Feature::AsyncCopy, dialect.copies), (Feature::Fragments, dialect.fragments.as_deref())];
+    let parts = [
+        (Feature::AsyncCopy, dialect.copies),
+        (Feature::TileCopy, dialect.boxes),
+        (Feature::Fragments, dialect.fragments.as_deref()),
+    ];
     for (feature, part) in parts {
         match part {
             _ if !uses.contains(&feature) => {}
@@ -83,7 +102,7 @@ pub fn render(kernel: &Kernel, dialect: &Dialect) -> Result<Rendered> {
     source.push_str(&p.out);
     source.push_str("}\n");
     source.push_str(&(dialect.end)(&entry));
-    Ok(Rendered { source, entry, shared: p.asked })
+    Ok(Rendered { source, entry, shared: p.asked, boxes: p.boxes })
 }
 
 /// How often and where a value is read.
@@ -115,6 +134,8 @@ struct Printer<'a> {
     asked: u32,
     /// A workgroup holds fragments together: arrays that it shares begin where units that read them want it.
     wide: bool,
+    /// Tensors of which boxes are copied.
+    boxes: Vec<Boxes>,
     /// Variables whose products are under way, and the one whose product begins now.
     apart: Vec<VarId>,
     begins: Option<VarId>,
@@ -126,9 +147,16 @@ impl<'a> Printer<'a> {
         let mut uses = vec![Uses::default(); n];
         let mut blocks = 0;
         count(&k.body, &mut uses, &mut blocks);
+        let mut boxes = vec![];
+        visit(&k.body, &mut |i| {
+            if let Some(b) = Boxes::of(k, &i.op).filter(|b| !boxes.contains(b)) {
+                boxes.push(b);
+            }
+        });
         Printer {
             k,
             d,
+            boxes,
             uses,
             text: vec![String::new(); n],
             known: vec![None; n],
@@ -157,10 +185,14 @@ impl<'a> Printer<'a> {
                 ParamKind::Scalar { elem, .. } => format!("{} {name}", self.pointee(elem, false)?),
             });
         }
+        for n in 0..self.boxes.len() {
+            params.push(format!("const __grid_constant__ tile_map t{n}"));
+        }
         let mut setup = String::new();
         let most = self.d.shared_most;
         let whole = most.is_some_and(|most| self.k.shared_bytes() > u64::from(most));
-        let (array, align) = ((self.d.shared_array)(self.wide), if self.wide { 1024 } else { 16 });
+        let wide = self.wide || !self.boxes.is_empty();
+        let (array, align) = ((self.d.shared_array)(wide), if wide { 1024 } else { 16 });
         if whole {
             let _ = writeln!(setup, "    extern {array}uchar shared_memory[];");
         }
@@ -190,6 +222,16 @@ impl<'a> Printer<'a> {
             };
             let _ = writeln!(setup, "    {ty} {} = {zero};", self.var_name(VarId(i as u32)));
         }
+        let mut begun = vec![];
+        visit(&self.k.body, &mut |i| {
+            if let Op::CopyTile { bars, .. } = i.op
+                && !begun.contains(&bars)
+            {
+                begun.push(bars);
+                let slots = self.k.shared[bars.at()].len;
+                let _ = writeln!(setup, "    slots_begin({}, {slots});", self.place_name(Place::Shared(bars)));
+            }
+        });
         Ok((params, setup))
     }
 
