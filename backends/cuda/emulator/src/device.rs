@@ -204,6 +204,13 @@ driver_api! {
         put(to, found)?;
         if found.is_null() { Err(Code::NOT_FOUND) } else { Ok(()) }
     }
+
+    // NVIDIA's own NVRTC, in one process with this driver, asks for tables of the driver's insides, and calls this without a look at
+    // whether it is there.
+    fn cuGetExportTable(to: *mut *const c_void, _table: *const c_void) {
+        put(to, std::ptr::null())?;
+        Err(Code::NOT_FOUND)
+    }
 }
 
 /// The words of a code: its name as a sentence.

@@ -40,6 +40,7 @@ symbols! {
     fn cuDeviceGetAttribute(*mut i32, u32, i32) -> u32;
     fn cuGetErrorName(u32, *mut *const c_char) -> u32;
     fn cuGetProcAddress_v2(*const c_char, *mut *mut c_void, i32, u64, *mut u32) -> u32;
+    fn cuGetExportTable(*mut *const c_void, *const c_void) -> u32;
     fn cuCtxCreate_v2(*mut usize, u32, i32) -> u32;
     fn cuCtxDestroy_v2(usize) -> u32;
     fn cuCtxSetCurrent(usize) -> u32;

@@ -248,3 +248,12 @@ fn symbols_are_found_by_name() {
     assert_eq!(capability, [9, 0]);
     assert_eq!(code!(cuDeviceGetName(std::ptr::null_mut(), 64, 2)), 101);
 }
+
+/// NVIDIA's NVRTC, in one process with this driver, asks for them and goes on without.
+#[test]
+fn there_are_no_tables_of_the_insides() {
+    let _s = Session::new();
+    let mut table = std::ptr::dangling::<std::ffi::c_void>();
+    assert_eq!(code!(cuGetExportTable(&mut table, std::ptr::null())), 500);
+    assert!(table.is_null());
+}
