@@ -133,7 +133,7 @@ pub fn probe(device: cl_device_id, ordinal: u32) -> Result<Probed> {
         Arithmetic {
             correctly_rounded: flag(single, CL_FP_ROUND_TO_NEAREST),
             may_contract: false,
-            may_reassociate: false,
+            may_reassociate: quirks::applies(quirks::Effect::Reassociates, &identity),
             fma_fused: flag(single, CL_FP_FMA),
             // OpenCL C, relative error as ULPs: x / y ≤ 2.5, sqrt ≤ 3, unless correctly rounded is asked for and there.
             div_ulp: if rounded { 0.5 } else { 2.5 },

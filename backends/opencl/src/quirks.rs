@@ -24,6 +24,8 @@ pub enum Effect {
     SineByElements,
     /// One more barrier stands before every loop with a barrier.
     BarrierBeforeLoops,
+    /// Its compiler takes liberties that the language does not give it.
+    Reassociates,
     /// Two threads must not call it at once.
     Serialised,
 }
@@ -41,6 +43,13 @@ pub const QUIRKS: &[Quirk<Effect>] = &[
         versions: &["22."],
         effect: Effect::NoKernelLimit,
         why: "CL_KERNEL_WORK_GROUP_SIZE is 32 for kernels that run with 1024 (seen with Mesa 22.3.6 on llvmpipe)",
+    },
+    Quirk {
+        driver: "rusticl",
+        versions: &["22.", "23."],
+        effect: Effect::Reassociates,
+        why: "x * 0.0f is 0 for NaN and infinity too, without any option that permits it (seen with Mesa 22.3.6 on llvmpipe, \
+              conformance/findings/rusticl-zero-times-nan)",
     },
     Quirk {
         driver: "Oclgrind",

@@ -175,6 +175,7 @@ pub fn probe(instance: &Instance, device: vk::PhysicalDevice, ordinal: u32) -> R
         },
     );
     enabled.target.unsigned_by_halves = quirks::applies(quirks::Effect::UnsignedTwice, &identity);
+    enabled.target.doubles_by_parts = quirks::applies(quirks::Effect::RoundedDoubles, &identity);
     let target = &enabled.target;
     let heaps = unsafe { vk.get_physical_device_memory_properties(device) };
     let local = |h: &&vk::MemoryHeap| h.flags.contains(vk::MemoryHeapFlags::DEVICE_LOCAL);

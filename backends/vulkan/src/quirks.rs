@@ -15,6 +15,8 @@ pub enum Effect {
     LateDestroy,
     /// u32 becomes f32 by its halves.
     UnsignedTwice,
+    /// Trunc and RoundEven of f64 by other operations.
+    RoundedDoubles,
 }
 
 /// Every row.
@@ -25,6 +27,13 @@ pub const QUIRKS: &[Quirk<Effect>] = &[
         effect: Effect::LateDestroy,
         why: "vkDestroyPipeline gives back nothing: the next vkQueueSubmit does, so that pipelines made and destroyed with none \
               between pile up, 17 KB for the smallest (22.3.6, conformance/findings/llvmpipe-pipelines)",
+    },
+    Quirk {
+        driver: "llvmpipe",
+        versions: &["Mesa 22."],
+        effect: Effect::RoundedDoubles,
+        why: "where its vectors have 512 bits, Trunc and RoundEven of f64 leave numbers as they are whose magnitude is above 2^24, and \
+              RoundEven of -1.5 is -1 (22.3.6, LLVM 15, LP_NATIVE_VECTOR_WIDTH=512, conformance/findings/llvmpipe-doubles)",
     },
     Quirk {
         driver: "SwiftShader driver",

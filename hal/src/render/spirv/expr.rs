@@ -268,6 +268,9 @@ impl Renderer<'_> {
             r.asm.glsl(f, ty, &[x])
         };
         let whole = |r: &mut Self, f: GLOp| {
+            if s.d == DType::F64 && r.t.doubles_by_parts && matches!(f, GLOp::Trunc | GLOp::RoundEven) {
+                return r.whole_double(s, f, x);
+            }
             let y = builtin(r, f)?;
             // llvmpipe rounds a double -0 to 0 where its vectors have 512 bits.
             if s.d == DType::F64 { r.signed_as(s, y, x) } else { Ok(y) }
@@ -320,6 +323,27 @@ impl Renderer<'_> {
                 self.asm.of(S::IEqual, mask, &[bits, inf])
             }
         }
+    }
+
+    /// A double without its fraction: its magnitude rounded down; or to the nearest whole number, even in the middle: adding 2^52 and
+    /// taking it away again does that to what is smaller, and what is larger is whole. NaN stays.
+    fn whole_double(&mut self, s: Shape, way: GLOp, x: Word) -> Result<Word> {
+        let (ty, mask, edge) = (self.word(s)?, self.mask(s), self.float(s, 2f64.powi(52))?);
+        let size = self.asm.glsl(GLOp::FAbs, ty, &[x])?;
+        if way == GLOp::Trunc {
+            let whole = self.asm.glsl(GLOp::Floor, ty, &[size])?;
+            return self.signed_as(s, whole, x);
+        }
+        let mut exact = |op: S, of: &[Word]| {
+            let y = self.asm.of(op, ty, of)?;
+            self.asm.decorate(y, Decoration::NoContraction, vec![]);
+            Ok::<Word, crate::Error>(y)
+        };
+        let moved = exact(S::FAdd, &[size, edge])?;
+        let whole = exact(S::FSub, &[moved, edge])?;
+        let fraction = self.asm.of(S::FOrdLessThan, mask, &[size, edge])?;
+        let whole = self.signed_as(s, whole, x)?;
+        self.asm.of(S::Select, ty, &[fraction, whole, x])
     }
 
     /// Integers as wide as floats, and the bits of infinity.

@@ -88,6 +88,8 @@ pub struct Target {
     pub rte: Floats,
     /// u32 to f32 by its halves, whose sum is rounded once, where the driver's own conversion is rounded twice.
     pub unsigned_by_halves: bool,
+    /// Trunc and RoundEven of f64 by other operations, where the driver's own are wrong.
+    pub doubles_by_parts: bool,
     /// Subgroup size, lane, number.
     pub subgroup: bool,
     /// Reductions and prefix sums of a subgroup.

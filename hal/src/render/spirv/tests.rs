@@ -46,6 +46,28 @@ fn unsigned_numbers_by_halves() {
     assert_eq!(count(&Target { unsigned_by_halves: true, ..target() }), 2);
 }
 
+/// By other operations only where it is asked for; the sums may not be joined.
+#[test]
+fn doubles_by_parts() {
+    let print = |op: UnaryOp, doubles_by_parts: bool| {
+        let mut b = Builder::new("k", [64, 1, 1]);
+        let x = b.buffer("x", DType::F64, Access::Read);
+        let y = b.buffer("y", DType::F64, Access::Write);
+        let i = b.builtin(Builtin::GlobalId(0));
+        let v = b.load(Place::Buffer(x), i);
+        let f = b.unary(op, v);
+        b.store(Place::Buffer(y), i, f);
+        let k = b.finish().expect("a well-formed kernel");
+        print(k, &Target { f64: true, doubles_by_parts, ..target() })
+    };
+    for (op, name) in [(UnaryOp::Trunc, "Trunc"), (UnaryOp::Round, "RoundEven")] {
+        assert!(print(op, false).contains(name));
+        assert!(!print(op, true).contains(name));
+    }
+    assert_eq!(print(UnaryOp::Round, true).matches("NoContraction").count(), 2);
+    assert!(print(UnaryOp::Floor, true).contains("Floor"));
+}
+
 #[test]
 fn aligned_vectors_have_a_view_of_their_own() {
     let mut b = Builder::new("k", [64, 1, 1]);
