@@ -336,8 +336,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant!(
         "products-contracted",
         "a · b + c is rounded once, on a device that declares not to contract.",
-        ["core/facts/"],
-        ["core/facts/no-contraction/f32/add"],
+        ["core/facts/", "system/exact/matmul/"],
+        ["core/facts/no-contraction/f32/add", "system/exact/matmul/f32/tensors"],
         |k| {
             let mut products: HashMap<Value, (Value, Value)> = HashMap::new();
             every(k, &mut |w, inst| {
@@ -353,6 +353,23 @@ pub const MUTANTS: &[Mutant] = &[
                     _ => {}
                 }
                 Some(inst)
+            });
+        }
+    ),
+    mutant!(
+        "exact-roots-are-not",
+        "Square roots are a unit off now and then, on a device that declares them correctly rounded and so divides and roots by itself where numerics are exact.",
+        ["core/facts/ulps/f32/sqrt", "system/exact/roots/"],
+        ["core/facts/ulps/f32/sqrt", "system/exact/roots/f32/tensors"],
+        |k| {
+            unary(k, UnaryOp::Sqrt, DType::F32, |w, a| {
+                let root = w.unary(UnaryOp::Sqrt, a);
+                let bits = w.bitcast(DType::U32, root);
+                let one = same(w, bits, 1);
+                let odd = w.binary(BinaryOp::And, bits, one);
+                // Of zero, infinity and NaN the lowest bit is not set.
+                let more = w.binary(BinaryOp::Add, bits, odd);
+                Op::Bitcast(more)
             });
         }
     ),

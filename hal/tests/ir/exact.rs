@@ -71,7 +71,7 @@ fn operands(ty: DType) -> (Vec<u64>, Vec<u64>) {
         let high = state ^ state >> 29;
         if double { high.wrapping_mul(0x9e37_79b9_7f4a_7c15) } else { high.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 }
     };
-    for n in 0..3000u64 {
+    for n in 0..1500u64 {
         let a = random();
         // Every third quotient near 1, every third among the subnormal numbers.
         let b = match n % 3 {
@@ -114,7 +114,7 @@ fn quotients_and_roots_are_right_on_careless_machines() {
         for lanes in [1, 4] {
             let div = kernel(ty, lanes, |b, x, y| b.binary(BinaryOp::Div, x, y));
             let sqrt = kernel(ty, lanes, |b, x, _| b.unary(UnaryOp::Sqrt, x));
-            for units in [0, 1, 3, 6] {
+            for units in [1, 6] {
                 let got = compute(&div, &device(7.0), sloppy(units), ty, &x, &y);
                 check("x / y", ty, (&x, &y), &got, |x, y| x / y);
                 let got = compute(&sqrt, &device(7.0), sloppy(units), ty, &x, &y);
