@@ -107,8 +107,13 @@ impl Tensor {
             )));
         }
         let mut map = Map([0; 16]);
-        // Bits are copied, whatever they mean: unsigned integers of that size.
-        let kind = self.bytes.trailing_zeros();
+        // Bits are copied, whatever they mean: `CU_TENSOR_MAP_DATA_TYPE_UINT8`, `_UINT16`, `_UINT32`, `_UINT64`.
+        let kind = match self.bytes {
+            1 => 0,
+            2 => 1,
+            4 => 2,
+            _ => 4,
+        };
         let (rank, steps) = (self.size.len() as u32, [1u32; 5]);
         let swizzle = if self.swizzled { SWIZZLED } else { 0 };
         let code = unsafe {
