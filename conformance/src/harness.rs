@@ -67,7 +67,12 @@ pub fn main(driver: Arc<dyn Driver>, filter: &str) -> ExitCode {
         };
     }
     match trials(&name, filter) {
-        Ok(trials) => libtest_mimic::run(&Arguments::from_args(), trials).exit_code(),
+        Ok(trials) => {
+            let mut arguments = Arguments::from_args();
+            // Cases about limits, memory and time want the device to themselves; --test-threads says otherwise.
+            arguments.test_threads.get_or_insert(1);
+            libtest_mimic::run(&arguments, trials).exit_code()
+        }
         Err(why) => {
             eprintln!("conformance of {name}: {why}");
             ExitCode::FAILURE

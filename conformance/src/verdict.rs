@@ -4,11 +4,11 @@
 //! unsupported, one that failed, one that was waived and one that was not run each keep the device below their level.
 
 use crate::{
-    levels::Listed,
+    levels::{self, Listed},
     run::{Outcome, Verdict},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A failure that is known and listed, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,10 +36,19 @@ impl Waivers {
     /// A sentence about what is wrong with it.
     pub fn read(text: &str) -> Result<Waivers, String> {
         let all: Waivers = toml::from_str(text).map_err(|e| e.to_string())?;
-        match all.waiver.iter().find(|w| w.reason.trim().is_empty()) {
-            Some(w) => Err(format!("the waiver of {} has no reason", w.id)),
-            None => Ok(all),
+        let mut seen = HashSet::new();
+        for w in &all.waiver {
+            if w.reason.trim().is_empty() {
+                return Err(format!("the waiver of {} has no reason", w.id));
+            }
+            if !levels::listed().iter().any(|l| l.id == w.id) {
+                return Err(format!("{} is waived, and no case has this id", w.id));
+            }
+            if !seen.insert(&w.id) {
+                return Err(format!("{} is waived twice", w.id));
+            }
         }
+        Ok(all)
     }
 }
 
@@ -179,7 +188,9 @@ pub fn judge(list: &[Listed], outcomes: &[Outcome], waivers: &Waivers) -> Judgem
         (Some(cap), Some(top)) => Some(top.min(cap - 1)),
         (None, top) => top,
     };
-    Judgement { level, exact: exact > 0 && inexact == 0, short, counts, areas: areas.into_iter().collect() }
+    // Without the operations themselves the same bits would say nothing.
+    let exact = exact > 0 && inexact == 0 && level >= Some(1);
+    Judgement { level, exact, short, counts, areas: areas.into_iter().collect() }
 }
 
 #[cfg(test)]

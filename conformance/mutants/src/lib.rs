@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 mod commands;
+mod graphs;
 mod kernels;
 pub mod layer;
 mod memory;
@@ -55,6 +56,7 @@ impl Mutant {
 pub fn all() -> Vec<Mutant> {
     let parts = [
         commands::MUTANTS,
+        graphs::MUTANTS,
         kernels::MUTANTS,
         memory::MUTANTS,
         numbers::MUTANTS,

@@ -318,7 +318,7 @@ pub(super) fn cases(all: &mut Vec<Case>) {
             );
         }
         fused(&mut case, ty);
-        clamps(&mut case, ty);
+        ties(&mut case, ty);
     }
 }
 
@@ -361,8 +361,8 @@ fn fused(case: &mut impl FnMut(&str, &str, Arc<crate::case::Run>), ty: Type) {
     );
 }
 
-/// Conversions to a type round to nearest even and saturate at the ends, where NaN and infinity are honoured.
-fn clamps(case: &mut impl FnMut(&str, &str, Arc<crate::case::Run>), ty: Type) {
+/// Sums that lie in the middle between two numbers of a type go to the even one.
+fn ties(case: &mut impl FnMut(&str, &str, Arc<crate::case::Run>), ty: Type) {
     case(
         "nearest-even",
         "ties",

@@ -107,11 +107,38 @@ pub fn run(s: &Subject, k: &Kernel, grid: Grid, buffers: &mut [Vec<u8>], scalars
     run_on(s.chip(), k, grid, buffers, scalars)
 }
 
+/// Runs a kernel with its bounds checks and without them, which must give the same: what a chip has of its own for copies and products is
+/// used without them only.
+///
+/// # Safety
+/// The kernel stays inside its buffers.
+pub unsafe fn run_both(s: &Subject, k: &Kernel, grid: Grid, buffers: &mut [Vec<u8>], scalars: &[ScalarArg]) -> End {
+    let mut unchecked = buffers.to_vec();
+    run(s, k, grid, buffers, scalars)?;
+    // SAFETY: the caller's.
+    let program = unsafe { s.chip().kernel_unchecked(k)? };
+    launched(s.chip(), &program, grid, &mut unchecked, scalars)?;
+    for (n, (got, want)) in unchecked.iter().zip(buffers.iter()).enumerate() {
+        let wrong = got.iter().zip(want).position(|(g, w)| g != w);
+        ensure(wrong.is_none(), || {
+            format!(
+                "{}: without its bounds checks buffer {n} differs from byte {} on",
+                k.name,
+                wrong.unwrap_or_default()
+            )
+        })?;
+    }
+    Ok(())
+}
+
 /// The same on a handle of the contract.
 pub fn run_on(d: &Device, k: &Kernel, grid: Grid, buffers: &mut [Vec<u8>], scalars: &[ScalarArg]) -> End {
-    let program = d.kernel(k, Checks::On)?;
+    launched(d, &d.kernel(k, Checks::On)?, grid, buffers, scalars)
+}
+
+fn launched(d: &Device, program: &Program, grid: Grid, buffers: &mut [Vec<u8>], scalars: &[ScalarArg]) -> End {
     let held = buffers.iter().map(|b| d.alloc_from(b)).collect::<anychip::Result<Vec<_>>>()?;
-    d.submit(&[step(&program, grid, held.iter().map(|b| b.all()).collect(), scalars)])?.wait()?;
+    d.submit(&[step(program, grid, held.iter().map(|b| b.all()).collect(), scalars)])?.wait()?;
     for (b, bytes) in held.iter().zip(buffers) {
         d.download(b, 0, bytes)?;
     }

@@ -58,7 +58,13 @@ pub fn case_of(
         if ty == Type::F64 {
             on.computes(ty)?;
         }
-        run(&mut Trial { on, r: random, seen })
+        match run(&mut Trial { on, r: random, seen }) {
+            // Who claims a type does not refuse it.
+            Err(Failure::Unsupported(why)) if on.info().support(dtype(ty)).arithmetic => {
+                Err(broken(format!("{} claims arithmetic in {}, and refuses: {why}", on.device, name(ty))))
+            }
+            ended => ended,
+        }
     });
     let rare = matches!(ty, Type::I8 | Type::I16 | Type::U16 | Type::U64 | Type::F64);
     if rare { case.optional() } else { case }

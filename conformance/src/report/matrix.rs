@@ -1,17 +1,35 @@
 //! The support matrix, `docs/devices.md`: made of the statements of bundles, never by hand.
 
-use super::Statement;
-use crate::{case::LEVELS, verdict::Counts};
+use super::{Statement, verify};
+use crate::{
+    case::{LEVELS, SUITE},
+    levels,
+    verdict::Counts,
+};
 use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
 
-/// The statement of a bundle, or a statement's file by itself.
+/// The statement of a bundle, which is verified, or a statement's file by itself, which must be of the lists of this suite.
 ///
 /// # Errors
 /// A sentence with the path.
 pub fn statement(path: &Path) -> Result<Statement, String> {
-    let file = if path.is_dir() { path.join("statement.toml") } else { path.to_path_buf() };
-    let text = fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-    toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))
+    if path.is_dir() {
+        let verified = verify::verify(path, None).map_err(|e| format!("{} is refused: {e}", path.display()))?;
+        return Ok(verified.report.statement);
+    }
+    let wrong = |e: String| format!("{}: {e}", path.display());
+    let text = fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+    let s: Statement = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    if s.suite != SUITE || s.lists != levels::hash() {
+        return Err(wrong(format!(
+            "it was judged by other lists than those of suite {SUITE} here; run the device again"
+        )));
+    }
+    let sum = |of: fn(&Counts) -> usize| s.areas.iter().map(|a| of(&a.counts)).sum::<usize>();
+    if sum(|c| c.pass) != s.counts.pass || sum(|c| c.all()) != s.counts.all() {
+        return Err(wrong("the counts of its areas do not add up to those of all".into()));
+    }
+    Ok(s)
 }
 
 /// The page of some statements.
@@ -41,6 +59,9 @@ pub fn page(statements: &[Statement]) -> String {
         }
         if s.exact {
             level += ", exact";
+        }
+        if s.asked.seed != 0 {
+            let _ = write!(level, ", seed {}", s.asked.seed);
         }
         let day = s.made.split('T').next().unwrap_or_default();
         let cells =

@@ -31,7 +31,12 @@ pub struct Asked {
 impl Asked {
     /// The line that replays a case.
     pub fn replay(&self, id: &str) -> String {
-        format!("anychip conform --device {} --filter {id} --seed {}", self.device, self.seed)
+        // As long as it was where it is not an hour.
+        let soak = match id.contains("/soak/") && self.soak != 3600 {
+            true => format!(" --soak {}", self.soak),
+            false => String::new(),
+        };
+        format!("anychip conform --device {} --filter {id} --seed {}{soak}", self.device, self.seed)
     }
 }
 

@@ -14,6 +14,9 @@ use std::{
     path::Path,
 };
 
+/// What the cases that soak are about.
+const SOAK: &str = "soak";
+
 /// What shows that a bundle is what its author made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Evidence {
@@ -66,6 +69,14 @@ pub fn verify(folder: &Path, key: Option<&str>) -> Result<Verified, String> {
     let facts: Facts = serde_json::from_str(text("environment.json")).map_err(|e| format!("environment.json: {e}"))?;
     let waivers = Waivers::read(text("waivers.toml")).map_err(|e| format!("waivers.toml: {e}"))?;
     let outcomes = results(&statement, text("results.jsonl"))?;
+    let (asked, device) = (&statement.asked, &facts.device);
+    let bare = |id: &str| id.replace(":0", "");
+    if bare(&asked.device) != bare(&device.id) {
+        return Err(format!(
+            "statement.toml: {} was asked for, and environment.json is of {}",
+            asked.device, device.id
+        ));
+    }
     let judged = judged(&statement.asked, &outcomes, &waivers).map_err(|e| format!("statement.toml: {e}"))?;
     // What the results make, by the same way that made the bundle.
     let made = Statement {
@@ -159,7 +170,9 @@ fn results(statement: &Statement, text: &str) -> Result<Vec<Outcome>, String> {
             }
             _ => o.why.is_none(),
         };
-        if wrong {
+        // A soak that passed went on for as long as is claimed.
+        let short = o.about == SOAK && o.verdict == Verdict::Pass && o.seconds < statement.asked.soak as f64;
+        if wrong || short {
             return Err(format!("{file}: {} is {} and its evidence says otherwise", o.id, o.verdict.name()));
         }
     }
@@ -178,6 +191,14 @@ fn results(statement: &Statement, text: &str) -> Result<Vec<Outcome>, String> {
     }
 }
 
+/// A public key of minisign.
+///
+/// # Errors
+/// A sentence about what is no such key.
+pub fn public_key(text: &str) -> Result<PublicKey, String> {
+    PublicKey::from_base64(text.trim()).map_err(|e| format!("the key {text}: {e}; minisign's, in base64, is accepted"))
+}
+
 /// Checks the signature where there is one, or ought to be.
 fn signed(folder: &Path, sums: &str, signer: Option<&str>, key: Option<&str>) -> Result<Evidence, String> {
     if let (Some(signer), Some(key)) = (signer, key)
@@ -192,7 +213,7 @@ fn signed(folder: &Path, sums: &str, signer: Option<&str>, key: Option<&str>) ->
     if !there {
         return Err(format!("{SIGNATURE}: it is missing, and the bundle is to be signed with {key}"));
     }
-    let public = PublicKey::from_base64(key.trim()).map_err(|e| format!("the key {key}: {e}"))?;
+    let public = public_key(key)?;
     let signature = Signature::from_file(folder.join(SIGNATURE)).map_err(|e| format!("{SIGNATURE}: {e}"))?;
     match public.verify(sums.as_bytes(), &signature, false) {
         Ok(()) => Ok(Evidence::Signed(key.trim().to_string())),

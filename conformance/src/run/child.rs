@@ -45,6 +45,8 @@ pub(super) enum Answer {
     Refused(String),
     /// A case.
     Case(Box<Outcome>),
+    /// A case that lost the device, which does not open again here: this process ends.
+    Last(Box<Outcome>),
     /// What was asked for.
     Environment(Environment),
     /// The peaks, or why there are none.
@@ -108,13 +110,16 @@ pub fn serve(
                     outcome.why = outcome.why.map(|why| with_place(&why));
                     watchdog.rest();
                     if s.chip().lost().is_some() {
-                        // The next case gets a device that lives; without one this process has nothing more to say.
+                        // The next case gets a device that lives, in another process where none opens in this one.
                         match s.again() {
                             Ok(fresh) => *s = fresh,
                             Err(_) => subject = None,
                         }
                     }
-                    Answer::Case(Box::new(outcome))
+                    match subject {
+                        Some(_) => Answer::Case(Box::new(outcome)),
+                        None => Answer::Last(Box::new(outcome)),
+                    }
                 }
                 (None, _) => Answer::Refused("the device is not open any more".into()),
                 (_, None) => Answer::Refused(format!("this suite has no case {id}")),
@@ -139,6 +144,9 @@ pub fn serve(
         // On a line of its own, whatever a driver wrote before it.
         writeln!(output, "\n{MARK}{text}")?;
         output.flush()?;
+        if matches!(answer, Answer::Last(_)) {
+            break;
+        }
     }
     Ok(())
 }

@@ -317,6 +317,7 @@ impl Worker {
         let ended = |verdict, why| (Outcome::ended(case, verdict, Some(why), seconds), false);
         match end {
             End::Answer(Answer::Case(o)) if o.id == case.id => (*o, true),
+            End::Answer(Answer::Last(o)) if o.id == case.id => (*o, false),
             End::Died(how) => ended(Verdict::Crash, how),
             End::Hung(limit) => ended(Verdict::Hang, format!("it did not end within {limit:?}")),
             end => ended(Verdict::Crash, end.words()),

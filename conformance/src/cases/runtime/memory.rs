@@ -57,6 +57,23 @@ pub(super) fn cases(all: &mut Vec<Case>) {
         };
         flat(s, "a buffer of the contract that is filled and freed", one, seen)
     });
+    case("leak/device-memory/any/thrice", "leak", |s, _, seen| {
+        // Memory of a card is not the process's: three times as much as it has can be had only if it comes back.
+        let raw = s.raw()?;
+        let m = &s.info().memory;
+        let bytes = (m.total / 16).min(m.max_alloc).max(1) / 64 * 64;
+        let times = (3 * m.total / bytes.max(1)).min(CYCLES);
+        for n in 0..times {
+            match raw.alloc(bytes.max(64), Memory::Device) {
+                Ok(b) => raw.free(b),
+                Err(e) => {
+                    return Err(Failure::Broken(format!("a buffer of {bytes} bytes, freed at once, time {n}: {e}")));
+                }
+            }
+        }
+        seen.elements += times;
+        Ok(())
+    });
     case("leak/submissions/any/10000", "leak", |s, _, seen| {
         let s = s.plain()?;
         let d = s.chip();
@@ -139,8 +156,9 @@ pub(super) fn cases(all: &mut Vec<Case>) {
 
 /// Bytes that this process holds; `None` where the system does not say.
 fn resident() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
-    text.split_whitespace().nth(1)?.parse::<u64>().ok().map(|pages| pages << 12)
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
 }
 
 fn flat(s: &Subject, what: &str, one: impl Fn() -> End, seen: &mut Seen) -> End {

@@ -3,7 +3,7 @@
 use super::{numbers, rounding_network};
 use crate::{
     Case, Failure, Seen, Subject,
-    cases::launch::{End, ensure, same},
+    cases::launch::{End, same},
     oracle::{Type, sample::Random},
 };
 use anychip::{DType, Device, Program, Result, Tensor};
@@ -98,21 +98,6 @@ pub(super) fn cases(all: &mut Vec<Case>) {
                 same(format!("run {n} of a program"), &run()?, &first, seen)?;
             }
             Ok(())
-        },
-    ));
-    all.push(Case::new(
-        "system/determinism/sizes/f32/rows-alone",
-        "determinism",
-        Some(Type::F32),
-        "repeated",
-        |s, r, seen| {
-            // A row of a softmax does not depend on how many others there are: not promised, so only told.
-            let x = numbers(24 * 32, r);
-            let whole = work("softmax", &x, &[], &s.device)?;
-            let row = Tensor::from_vec(x[..32].to_vec(), (1, 32), &s.device)?.mul(1.7)?.softmax(-1)?.to_bytes()?;
-            seen.elements += 32;
-            seen.notes.push(format!("a row alone is {}", if row == whole[..128] { "the same" } else { "another one" }));
-            ensure(row.len() == 128, || format!("a row of 32 numbers has {} bytes", row.len()))
         },
     ));
 }
