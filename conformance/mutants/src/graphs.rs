@@ -114,10 +114,10 @@ pub const MUTANTS: &[Mutant] = &[
         },
     },
     Mutant {
-        name: "library-epilogue-forgotten",
-        fault: "The library forgets the function that follows a product or a norm.",
-        area: &["core/matmul/", "core/rows/", "inference/matmul/", "inference/graphs/"],
-        killers: &["core/rows/layer_norm/f32/unaligned/with-what-follows"],
+        name: "library-epilogue-mistaken",
+        fault: "The library takes another function for the one that follows a product.",
+        area: &["inference/graphs/"],
+        killers: &["inference/graphs/transformer-block/f32/aligned", "inference/graphs/small-cnn/f32/aligned"],
         make: |good| {
             graphs(good, |g| {
                 let anchored = g.nodes.len() > 1;
