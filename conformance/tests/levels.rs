@@ -1,6 +1,6 @@
 //! The lists of the levels are those that the cases make, and their sums are written down.
 
-use anychip_conformance::{cases, levels};
+use anychip_conformance::{case::SUITE, cases, levels};
 use std::{collections::HashSet, fs, path::Path};
 
 #[test]
@@ -26,6 +26,18 @@ fn the_lists_are_those_of_the_cases() {
             first(&found, &made),
         );
     }
+}
+
+/// The sums of the lists of every version of the suite. A new list is a new version: a line here, and `SUITE`.
+const FROZEN: [(u32, &str); 1] = [(1, "8d76399b4df21515f872a0febca6c7b1b6b5cc50fae0be7bac37cd14b5ac31de")];
+
+#[test]
+fn lists_change_with_the_version_of_the_suite_only() {
+    assert_eq!(
+        FROZEN.last(),
+        Some(&(SUITE, levels::hash().as_str())),
+        "new lists need a new number in `SUITE`, and a line above"
+    );
 }
 
 #[test]
