@@ -24,8 +24,14 @@ impl Renderer<'_> {
         let constant = lane.is_some_and(|l| self.constants.contains(&l)) && self.t.subgroup_ballot;
         let fixed = constant && !(self.t.shuffle_at_once && self.t.subgroup_shuffle && s.d.size() == 4);
         let lane = lane.map(|l| self.one(l)).transpose()?;
-        let wide = self.wide(s)?;
         let mut parts = vec![];
+        if s.d.size() == 8 && s.d.is_int() && !self.t.subgroup_extended {
+            for x in self.v(value) {
+                parts.push(self.subgroup_by_words(op, s, x, lane, fixed)?);
+            }
+            return Ok(parts);
+        }
+        let wide = self.wide(s);
         let two = fixed && s.d.size() == 4 && s.lanes.is_multiple_of(2) && self.t.broadcast_pairs;
         if two && matches!(op, SubgroupOp::Broadcast | SubgroupOp::Shuffle) {
             let pairs = Shape { d: DType::U64, lanes: s.lanes / 2, ..s };
@@ -46,18 +52,69 @@ impl Renderer<'_> {
     }
 
     /// The type in which a subgroup works on values: narrow ones need a property of their own.
-    fn wide(&self, s: Shape) -> Result<Shape> {
+    fn wide(&self, s: Shape) -> Shape {
         let d = match s.d {
             d if self.t.subgroup_extended => d,
             DType::I8 | DType::I16 => DType::I32,
             DType::U8 | DType::U16 => DType::U32,
             DType::F16 | DType::BF16 => DType::F32,
-            d @ (DType::I64 | DType::U64) => {
-                return Err(self.unsupported(format!("the device's subgroups do not take {d}")));
-            }
             d => d,
         };
-        Ok(Shape { d, ..s })
+        Shape { d, ..s }
+    }
+
+    /// 64-bit integers where subgroups take 32 bits: moves and bits word by word, sums by halves of words, which do not overflow.
+    fn subgroup_by_words(
+        &mut self,
+        op: SubgroupOp,
+        s: Shape,
+        x: Word,
+        lane: Option<Word>,
+        fixed: bool,
+    ) -> Result<Word> {
+        let (long, short) = (Shape { d: DType::U64, ..s }, Shape { d: DType::U32, ..s });
+        let (ty, word) = (self.word(long)?, self.word(short)?);
+        let bits = self.number(long, 32)?;
+        let upper = self.asm.of(S::ShiftRightLogical, ty, &[x, bits])?;
+        let words = [self.convert(long, short, x, false)?, self.convert(long, short, upper, false)?];
+        let mut all: Option<Word> = None;
+        let mut place = |r: &mut Self, y: Word, at: u64| -> Result<()> {
+            let y = r.convert(short, long, y, false)?;
+            let at = r.number(long, at)?;
+            let y = r.asm.of(S::ShiftLeftLogical, ty, &[y, at])?;
+            all = Some(match all {
+                Some(sum) => r.asm.of(S::IAdd, ty, &[sum, y])?,
+                None => y,
+            });
+            Ok(())
+        };
+        for (n, x) in words.into_iter().enumerate() {
+            let at = 32 * n as u64;
+            match op {
+                SubgroupOp::Reduce(ReduceOp::Sum) => {
+                    let (half, mask) = (self.number(short, 16)?, self.number(short, 0xffff)?);
+                    let low = self.asm.of(S::BitwiseAnd, word, &[x, mask])?;
+                    let high = self.asm.of(S::ShiftRightLogical, word, &[x, half])?;
+                    for (part, at) in [(low, at), (high, at + 16)] {
+                        let y = self.subgroup_part(op, short, part, lane, fixed)?;
+                        place(self, y, at)?;
+                    }
+                }
+                SubgroupOp::Reduce(ReduceOp::Prod | ReduceOp::Min | ReduceOp::Max) | SubgroupOp::ScanAdd => {
+                    return Err(self.unsupported(format!("the device's subgroups do not take {} for {op:?}", s.d)));
+                }
+                SubgroupOp::Reduce(ReduceOp::And | ReduceOp::Or | ReduceOp::Xor)
+                | SubgroupOp::Shuffle
+                | SubgroupOp::ShuffleXor
+                | SubgroupOp::ShuffleDown
+                | SubgroupOp::ShuffleUp
+                | SubgroupOp::Broadcast => {
+                    let y = self.subgroup_part(op, short, x, lane, fixed)?;
+                    place(self, y, at)?;
+                }
+            }
+        }
+        all.ok_or_else(|| self.unsupported("a 64-bit integer without words"))
     }
 
     fn subgroup_part(&mut self, op: SubgroupOp, s: Shape, x: Word, lane: Option<Word>, fixed: bool) -> Result<Word> {
