@@ -88,7 +88,9 @@ fn floats_of_8_bits_are_the_same_bit_for_bit() {
     let one = |i: usize| -> f32 { (0..inner).map(|k| a[i / cols * inner + k] * b[i % cols * inner + k]).sum() };
     let want: Vec<f32> = (0..rows * cols).map(one).collect();
     on_every_device(|d| {
-        for (left, right) in [(DType::F8E4M3, DType::F8E4M3), (DType::F8E5M2, DType::F8E4M3)] {
+        for (left, right) in
+            [(DType::F8E4M3, DType::F8E4M3), (DType::F8E5M2, DType::F8E4M3), (DType::F8E4M3, DType::F8E5M2)]
+        {
             let widened = |x: &[f32], lines: usize, small: DType| -> Result<Tensor> {
                 Tensor::from_slice(x, [lines, inner], d)?.to_dtype(small)?.to_dtype(DType::F32)
             };

@@ -164,7 +164,8 @@ impl Planner<'_> {
 
     fn matmul(&mut self, g: &Group, a: usize, inputs: &[usize], d: usize, out: ValueRef) -> Result<(), Stop> {
         let (item, root) = (&self.s.items[a], &self.s.items[g.root]);
-        let dtype = self.s.items[inputs[0]].dtype;
+        // They differ where both were widened from 8 bits.
+        let [dtype, right_dtype] = [0, 1].map(|n| self.s.items[inputs[n]].dtype);
         let (lhs_item, mut lhs) = self.operand(g, inputs[0])?;
         let (rhs_item, mut rhs) = self.operand(g, inputs[1])?;
         let rank = item.shape.len();
@@ -207,7 +208,7 @@ impl Planner<'_> {
         let operands = || {
             vec![
                 Operand { layout: lhs.clone(), dtype, constant: self.is_constant(lhs_item) },
-                Operand { layout: rhs.clone(), dtype, constant: self.is_constant(rhs_item) },
+                Operand { layout: rhs.clone(), dtype: right_dtype, constant: self.is_constant(rhs_item) },
             ]
         };
         let offer = Offer {
