@@ -3,7 +3,7 @@
 //! In `Cargo.toml` of the backend:
 //! ```toml
 //! [dev-dependencies]
-//! anychip-conformance = "0.1"
+//! anychip-conformance = { path = "../anychip/conformance" }    # the folder `conformance` of a checkout of anychip
 //!
 //! [[test]]
 //! name = "conformance"
@@ -16,7 +16,8 @@
 //! anychip_conformance::tests!(my_driver());
 //! ```
 //! Then `cargo test --test conformance -- core/unary` runs what has that in its name. Cases run in children of the test's own program,
-//! so that one that crashes or hangs fails, and the others go on.
+//! so that one that crashes or hangs fails, and the others go on; one case runs at a time, since some are about limits, memory and time
+//! (`--test-threads` says otherwise).
 //!
 //! | variable | effect |
 //! |---|---|

@@ -1,42 +1,7 @@
 //! Operations that a device's own library computes as something else: what the planner gives it as a whole graph.
 
-use crate::{
-    Mutant,
-    layer::{Broken, Fault},
-};
-use anychip::{
-    Result,
-    hal::{
-        Loaded, Module, RawDevice,
-        op::{Graph, Node, Op, Ref, UnaryOp},
-    },
-};
-use std::sync::Arc;
-
-struct Graphs {
-    good: Arc<dyn RawDevice>,
-    change: fn(&mut Graph),
-}
-
-impl Fault for Graphs {
-    fn good(&self) -> &dyn RawDevice {
-        &*self.good
-    }
-    fn load(&self, module: &Module<'_>, cached: Option<&[u8]>) -> Result<Loaded> {
-        match module {
-            Module::Graph(g) => {
-                let mut g = (*g).clone();
-                (self.change)(&mut g);
-                self.good.load(&Module::Graph(&g), None)
-            }
-            Module::Kernel(_) => self.good.load(module, cached),
-        }
-    }
-}
-
-fn graphs(good: Arc<dyn RawDevice>, change: fn(&mut Graph)) -> Arc<dyn RawDevice> {
-    Arc::new(Broken(Graphs { good, change }))
-}
+use crate::{Mutant, layer::graphs};
+use anychip::hal::op::{Graph, Node, Op, Ref, UnaryOp};
 
 /// Operations of a graph, changed.
 fn each(g: &mut Graph, mut change: impl FnMut(&mut Op)) {

@@ -213,6 +213,33 @@ impl Fault for Kernels {
     }
 }
 
+/// Graphs that the device's library takes are other ones on their way to it.
+struct Graphs {
+    good: Arc<dyn RawDevice>,
+    change: fn(&mut op::Graph),
+}
+
+/// Breaks what a library computes.
+pub fn graphs(good: Arc<dyn RawDevice>, change: fn(&mut op::Graph)) -> Arc<dyn RawDevice> {
+    Arc::new(Broken(Graphs { good, change }))
+}
+
+impl Fault for Graphs {
+    fn good(&self) -> &dyn RawDevice {
+        &*self.good
+    }
+    fn load(&self, module: &Module<'_>, cached: Option<&[u8]>) -> Result<Loaded> {
+        match module {
+            Module::Graph(g) => {
+                let mut g = (*g).clone();
+                (self.change)(&mut g);
+                self.good.load(&Module::Graph(&g), None)
+            }
+            Module::Kernel(_) => self.good.load(module, cached),
+        }
+    }
+}
+
 /// What the device says of itself is something else.
 struct Says {
     good: Arc<dyn RawDevice>,

@@ -1,7 +1,8 @@
 //! Layers: each wraps a device and is one, so that any backend gets them and none implements them.
 //!
 //! [`Device`](crate::Device) puts them on in this order, outermost first: [`Validate`] (when asked for), [`Trace`] (when
-//! asked for), [`Cache`], [`Pool`], [`Serial`] (when the device needs it), the backend. [`Fault`] is for tests: it stands
+//! asked for), [`Cache`], [`Pool`], [`Serial`] (when the device needs it), the backend. [`Exact`] stands on the backend of a device that was asked
+//! for with exact numerics. [`Fault`] is for tests: it stands
 //! directly on the backend and makes chosen calls fail. A layer knows the contract and nothing above it.
 //!
 //! | variable | effect |
